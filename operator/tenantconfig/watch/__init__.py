@@ -1,0 +1,1 @@
+"""The watch service: from labelled ConfigMaps to streams."""

@@ -1,0 +1,1 @@
+"""The messages of the watch service, generated from watch.proto."""
