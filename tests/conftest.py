@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+
 from harness.aws import DynamoDBLocal, LocalAws, Moto
 from harness.controlplane import ControlPlane
 from harness.processes import leads_elsewhere
@@ -25,7 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says so when tests did not run on what they were meant for."""
     if config.stash.get(NO_DYNAMODB_LOCAL, False):
-        terminalreporter.write_line("DynamoDB Local is missing (no Maven at set-up): its tests ran on moto", yellow=True)
+        terminalreporter.write_line(
+            "DynamoDB Local is missing (no Maven at set-up): its tests ran on moto", yellow=True
+        )
 
 
 @pytest.fixture(scope="session")

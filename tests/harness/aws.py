@@ -9,10 +9,10 @@ from typing import Any, Self
 
 import boto3
 from botocore.config import Config
-from prepare import dynamodb_local
 
 from harness.processes import Process
 from harness.recorder import HOST, Call, Recorder
+from prepare import dynamodb_local
 
 REGION = "eu-west-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from prepare import controlplane as build
 
 from harness.processes import Process, local_environment
+from prepare import controlplane as build
 
 READY_TIMEOUT = 150.0  # beyond the two minutes that the binary gives itself
 TOKEN_DURATION = "24h"
@@ -70,12 +70,11 @@ class ControlPlane:
     def start(cls, directory: Path, *, keep: bool = False) -> Self:
         """Starts it and returns once the API server and the controllers work (2 to 3 seconds)."""
         directory.mkdir(parents=True, exist_ok=True)
-        command = [build.binary(), "serve", "--dir", directory]
         if not build.binary().exists():
             raise FileNotFoundError("the control plane is not built: run `make setup`")
         log = directory / "controlplane.log"
         log.unlink(missing_ok=True)
-        process = Process.start(command, log=log, keep=keep)
+        process = Process.start([build.binary(), "serve", "--dir", directory], log=log, keep=keep)
         try:
             process.wait_until(lambda: "ready\n" in process.output(), "ready", READY_TIMEOUT)
         except BaseException:
@@ -193,4 +192,3 @@ class ControlPlane:
     def _cluster(self) -> dict[str, str]:
         config = yaml.safe_load(self.kubeconfig.read_text())
         return dict(config["clusters"][0]["cluster"])
-

@@ -8,12 +8,11 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
 
 
-def become(parent: int, command: Sequence[str]) -> None:
+def become(parent: int, command: list[str]) -> None:
     """Replaces this process, which keeps its id."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the line above

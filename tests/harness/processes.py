@@ -176,4 +176,3 @@ def _started(pid: int) -> int:
     except FileNotFoundError:
         return 0
     return 0 if fields[0] == "Z" else int(fields[19])
-

@@ -126,7 +126,7 @@ def _handler_for(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self._answer(recorder.handle(self.command, self.path, dict(self.headers.items()), body))
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_request
+        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_request  # noqa: N815 – named by the base class
 
         def _answer(self, answer: _Answer) -> None:
             self.send_response_only(answer.status)
@@ -150,4 +150,3 @@ def parse(path: str, headers: dict[str, str], body: bytes) -> Call:
         return Call(service, operation, json.loads(body or b"{}"))
     form = dict(parse_qsl(body.decode(errors="replace")))
     return Call("", form.pop("Action", path), form)
-

@@ -2,6 +2,7 @@
 
 import pytest
 from botocore.exceptions import ClientError
+
 from harness.aws import LocalAws, Moto, create_table
 
 

@@ -1,6 +1,7 @@
 """The control plane fixture does what tests rely on."""
 
 import pytest
+
 from harness.controlplane import ControlPlane, KubectlFailed
 from harness.wait import wait_for
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from harness.processes import Process, ProcessEnded, local_environment, stop_kept
 from harness.wait import NotInTime, wait_for
 
