@@ -1,0 +1,18 @@
+"""The operator's definitions, rights and policies on the real API server. No process of ours runs here."""
+
+import pytest
+
+from harness.cluster import Cluster
+from harness.controlplane import ControlPlane
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane) -> Cluster:
+    """Installed from crds/ and manifests/, the overlay for Secrets included."""
+    return Cluster.of(control_plane)
+
+
+@pytest.fixture(scope="session")
+def acme(cluster: Cluster) -> str:
+    """A namespace that may declare the tenant acme, for tests that leave nothing in it (dry runs)."""
+    return cluster.namespace("acme")
