@@ -27,7 +27,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Says so when tests did not run on what they were meant for."""
     if config.stash.get(NO_DYNAMODB_LOCAL, False):
         terminalreporter.write_line(
-            "DynamoDB Local is missing (no Maven at set-up): its tests ran on moto", yellow=True
+            "DynamoDB Local is missing (set-up found no Maven): its tests ran on moto", yellow=True
         )
 
 
