@@ -24,13 +24,14 @@ test: setup ## All tests; T=PATH for some, PYTEST_ARGS=… for pytest
 	$(PYTHON) -m pytest $(PYTEST_ARGS) $(T)
 
 .PHONY: lint
-lint: ## ruff, mypy in strict mode, import contracts, the proto
+lint: ## ruff, mypy in strict mode, import contracts, the proto, the Dockerfile
 	$(PREPARE) python
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 	PYTHONPATH=tests $(PYTHON) -m prepare.proto --check
+	.venv/bin/hadolint Dockerfile
 
 .PHONY: format
 format: ## Rewrite the Python sources as lint wants them

@@ -14,6 +14,7 @@ OPTIONS = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-he
 OPTIONS += ["--no-emit-index-url", "--no-emit-find-links", "--quiet", "--upgrade"]
 FILES = {
     "operator.txt": ["--extra=operator", "pyproject.toml"],
+    "build.txt": ["requirements/build.in"],
     "dev.txt": ["requirements/dev.in"],
     "go.txt": ["requirements/go.in"],
     "java.txt": ["requirements/java.in"],
