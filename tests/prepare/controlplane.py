@@ -17,6 +17,7 @@ FLAGS = ["-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2"
 GO_PACKAGE = ROOT / "requirements" / "go.txt"
 OVERRIDE = "TENANTCONFIG_CONTROLPLANE"
 SAY_EVERY = 100  # packages
+PACKAGES_PER_MINUTE = 200
 
 
 def binary() -> Path:
@@ -41,7 +42,7 @@ def build(report: Report) -> None:
         if ready():
             return
         go = _go(report)
-        report.say("building the control plane: about 8 minutes on two cores the first time, then never again")
+        report.say("building the control plane: minutes the first time, then never again until it changes")
         partial = target.with_name(f"{target.name}.partial")
         _compile(report, go, partial)
         partial.rename(target)
@@ -59,7 +60,7 @@ def _compile(report: Report, go: str, target: Path) -> None:
         environment=settings,
         each=progress.downloaded,
     )
-    progress.total = sum(1 for line in packages if line and not line.startswith("go: "))
+    progress.start(sum(1 for line in packages if line and not line.startswith("go: ")))
     report.run(
         [go, "build", "-v", *FLAGS, "-o", str(target), "."],
         cwd=SOURCES,
@@ -75,7 +76,7 @@ class _Progress:
         self._report = report
         self._downloads = 0
         self._packages = 0
-        self.total = 0
+        self._total = 0
 
     def downloaded(self, line: str) -> None:
         if line.startswith("go: downloading "):
@@ -83,10 +84,17 @@ class _Progress:
             if self._downloads % SAY_EVERY == 1:
                 self._report.say(f"downloading modules: {self._downloads}")
 
+    def start(self, total: int) -> None:
+        self._total = total
+        estimate = f", about {total // PACKAGES_PER_MINUTE + 1} minutes on two cores" if total > SAY_EVERY else ""
+        self._report.say(f"{total} packages to compile{estimate}")
+
     def compiled(self, line: str) -> None:
         self._packages += 1
-        if self._packages % SAY_EVERY == 0 or self._packages == self.total:
-            self._report.say(f"compiled {self._packages} of {max(self.total, self._packages)} packages")
+        if self._packages == self._total:
+            self._report.say("compiling the last package, then linking")
+        elif self._packages % SAY_EVERY == 0:
+            self._report.say(f"compiling package {self._packages} of {max(self._total, self._packages)}")
 
 
 def _go(report: Report) -> str:
