@@ -3,7 +3,9 @@
     TenantConfigError
     ├── Stalled          only a person can mend it: no retry until what it waits for changes
     └── Transient        time may mend it: retried with back-off
+        ├── Missing      the object is not there
         └── Conflict     someone else wrote first: read and plan again, at once
+            └── AlreadyExists
 
 Each carries a Reason, which is what the resource's conditions show. Messages
 name the field and the remedy, and never a value.
@@ -61,3 +63,14 @@ class Conflict(Transient):
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.CONFLICT, message)
+
+
+class AlreadyExists(Conflict):
+    """The object that was to be created is there."""
+
+
+class Missing(Transient):
+    """The object is not there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.KUBERNETES_FAILED, message)

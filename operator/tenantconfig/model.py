@@ -27,6 +27,7 @@ ANNOTATION_ADOPT = f"{GROUP}/adopt"
 ANNOTATION_TENANTS = f"{GROUP}/tenants"
 ANNOTATION_READABLE_TENANTS = f"{GROUP}/readable-tenants"
 
+ALL_TENANTS = "*"
 OPERATOR_NAMESPACE = "tenantconfig-system"
 TICK_NAME = "tenantconfig-tick"
 TICK_FRESH_AS_OF = "freshAsOf"
@@ -85,6 +86,31 @@ def digest(entries: Mapping[str, str]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def tenants(text: str) -> frozenset[str]:
+    """The tenants of a comma-separated list, such as a namespace's annotation; `*` stands for all."""
+    return frozenset(part for each in text.split(",") if (part := each.strip()))
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceRights:
+    """What a namespace's administrator says in its annotations."""
+
+    declares: frozenset[str] = frozenset()  # tenants that its resources may configure
+    reads: frozenset[str] = frozenset()  # tenants that its pods may read
+
+    @classmethod
+    def from_annotations(cls, annotations: Mapping[str, str]) -> "NamespaceRights":
+        declares = tenants(annotations.get(ANNOTATION_TENANTS, ""))
+        readable = annotations.get(ANNOTATION_READABLE_TENANTS)
+        return cls(declares, declares - {ALL_TENANTS} if readable is None else tenants(readable))
+
+    def may_declare(self, tenant: str) -> bool:
+        return bool({tenant, ALL_TENANTS} & self.declares)
+
+    def may_read(self, tenant: str) -> bool:
+        return bool({tenant, ALL_TENANTS} & self.reads)
+
+
 class Policy(StrEnum):
     """Who owns the value of an entry."""
 
@@ -121,3 +147,132 @@ class ResourceRef:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKeyRef:
+    """Where a sensitive entry's value comes from: a key of a Secret in the resource's namespace."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a resource's spec. Exactly one of `value` and `source`, neither when observed."""
+
+    key: str
+    policy: Policy
+    value: Value | None = None
+    source: SecretKeyRef | None = None
+    problem: str = ""  # why it cannot be stored as it is; empty when it can
+
+
+class State(StrEnum):
+    """Where an entry stands, in the resource's status."""
+
+    SYNCED = "Synced"
+    PENDING = "Pending"
+    MISSING = "Missing"
+    INVALID = "Invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryStatus:
+    """What the status records of an entry. For Enforce and Seed it is also the memory of what is ours."""
+
+    key: str
+    store: str = ""
+    location: str = ""
+    policy: Policy = Policy.ENFORCE
+    state: State = State.PENDING
+    version: str = ""  # as the store counts; empty: not there
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A metav1.Condition."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+    observed_generation: int
+    last_transition_time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A TenantConfig's status."""
+
+    observed_generation: int = -1
+    conditions: tuple[Condition, ...] = ()
+    version: Version | None = None
+    entries: tuple[EntryStatus, ...] = ()
+    locations: tuple[str, ...] = ()
+    inputs: str = ""
+
+    @property
+    def ready(self) -> bool:
+        return any(condition.type == "Ready" and condition.status for condition in self.conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantConfig:
+    """A TenantConfig resource as the API server has it."""
+
+    ref: ResourceRef
+    uid: str
+    resource_version: str
+    generation: int
+    scope: Scope
+    entries: tuple[Entry, ...]
+    configmap_name: str
+    secret_name: str
+    retain: bool = False
+    suspend: bool = False
+    deleting: bool = False
+    finalized: bool = False  # our finalizer is in place: nothing is written anywhere before it
+    adopt: str = ""
+    status: Status = Status()
+
+
+Options = tuple[tuple[str, str], ...]  # of a ConfigStore, what is not its place: tier, kmsKeyId, plugin configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place that holds values: what a ConfigStore's spec says of it, under an id that never changes meaning."""
+
+    id: str
+    kind: str  # dynamodb, ssm or plugin
+    place: tuple[tuple[str, str], ...]  # tableName, pathPrefix, plugin, region, assumeRoleArn: sorted pairs
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigStore:
+    """A ConfigStore resource."""
+
+    name: str
+    uid: str
+    generation: int
+    created: str  # creationTimestamp; of two with the same prefix the older one keeps it
+    prefixes: tuple[str, ...]
+    kind: str
+    place: tuple[tuple[str, str], ...]
+    options: Options = ()
+    locations: tuple[Location, ...] = ()  # recorded in the status
+    observed_generation: int = -1
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def location(self) -> Location | None:
+        """The recorded location of the place in spec; None until it is recorded."""
+        return next((each for each in self.locations if (each.kind, each.place) == (self.kind, self.place)), None)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the current generation was found usable and its place is recorded."""
+        ready = any(condition.type == "Ready" and condition.status for condition in self.conditions)
+        return ready and self.observed_generation == self.generation and self.location is not None

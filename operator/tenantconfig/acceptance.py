@@ -1,0 +1,71 @@
+"""The use case of a ConfigStore: find out whether it is usable, and record its place before anything is written there."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor
+
+from tenantconfig import resources
+from tenantconfig.conditions import settle, store_conditions
+from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
+from tenantconfig.kubeapi import KubeApi
+from tenantconfig.model import ConfigStore, Location, Options
+from tenantconfig.passes import Outcome
+from tenantconfig.reconcile import timestamp
+from tenantconfig.routing import duplicates
+from tenantconfig.stores.base import Store
+
+
+class Acceptance:
+    """Passes over ConfigStores; `known` gives all that there are."""
+
+    def __init__(
+        self,
+        kube: KubeApi,
+        known: Callable[[], Collection[ConfigStore]],
+        open_store: Callable[[Location, Options], Store],
+        executor: Executor,
+    ) -> None:
+        self._kube = kube
+        self._known = known
+        self._open_store = open_store
+        self._executor = executor
+
+    async def __call__(self, name: str) -> Outcome:
+        """One pass over the ConfigStore `name`."""
+        try:
+            return await self._pass(name)
+        except TenantConfigError as error:
+            return Outcome(error, retry=True)
+
+    async def _pass(self, name: str) -> Outcome:
+        found = await resources.read_store(self._kube, name)
+        if found is None:
+            return Outcome()
+        store, version = found
+        location = store.location or new_location(store)
+        failure = await self._failure(store, location)
+        judged = store_conditions(failure, store.generation)
+        conditions = settle(judged, store.conditions, timestamp())
+        locations = store.locations if store.location else (*store.locations, location)
+        now = (store.generation, conditions, locations)
+        if now != (store.observed_generation, store.conditions, store.locations):
+            await resources.write_store_status(self._kube, store, version, conditions, locations)
+        return Outcome(failure, retry=isinstance(failure, Transient))
+
+    async def _failure(self, store: ConfigStore, location: Location) -> TenantConfigError | None:
+        if taken := duplicates(store, self._known()):
+            claims = ", ".join(f"{prefix} ({owner})" for prefix, owner in sorted(taken.items()))
+            return Stalled(Reason.AMBIGUOUS_PREFIX, f"spec.prefixes: older ConfigStores have {claims}")
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._executor, lambda: self._open_store(location, store.options).probe()
+            )
+        except TenantConfigError as error:
+            return error
+        return None
+
+
+def new_location(store: ConfigStore) -> Location:
+    """The place in spec under the next id; ids are never used again."""
+    numbers = [int(each.id.rpartition("/")[2]) for each in store.locations]
+    return Location(f"{store.name}/{max(numbers, default=0) + 1}", store.kind, store.place)

@@ -1,0 +1,136 @@
+"""Read and write projected ConfigMaps and Secrets, and the tick."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from tenantconfig.errors import AlreadyExists, Conflict, Missing, Reason, Stalled
+from tenantconfig.kubeapi import Body, KubeApi
+from tenantconfig.model import (
+    ANNOTATION_WITHDRAWN,
+    LABEL_MANAGED_BY,
+    LABEL_TENANT,
+    MANAGED_BY,
+    TICK_FRESH_AS_OF,
+    TICK_NAME,
+    TICK_STALE,
+)
+from tenantconfig.projection import Projected, Write, write_needed
+
+CONFIGMAPS, SECRETS = "configmaps", "secrets"
+
+def path(plural: str, namespace: str, name: str = "") -> str:
+    """The API path of a ConfigMap or Secret, or of their collection."""
+    return f"/api/v1/namespaces/{namespace}/{plural}/{name}".rstrip("/")
+
+
+async def read(kube: KubeApi, plural: str, namespace: str, name: str) -> Projected | None:
+    """The object as it is; None when there is none."""
+    try:
+        return projected(await kube.get(path(plural, namespace, name)))
+    except Missing:
+        return None
+
+
+def projected(body: Mapping[str, Any]) -> Projected:
+    """A ConfigMap or Secret as JSON; a Secret's data is decoded, binaryData of a ConfigMap counts as data."""
+    metadata, data = body["metadata"], dict(body.get("data") or {})
+    if body.get("kind") == "Secret":
+        data = {key: base64.b64decode(text).decode(errors="replace") for key, text in data.items()}
+    owners = metadata.get("ownerReferences") or ()
+    return Projected(
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
+        data=data | dict.fromkeys(body.get("binaryData") or {}, ""),
+        labels=metadata.get("labels") or {},
+        annotations=metadata.get("annotations") or {},
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+async def bring(kube: KubeApi, plural: str, wanted: Body, actual: Projected | None) -> Write:
+    """Make the object what is `wanted`; returns which write that took.
+
+    Raises Stalled (ConfigMapConflict) when the name belongs to someone else, and
+    Conflict when it changed since `actual` was read.
+    """
+    metadata = wanted["metadata"]
+    owner = metadata["ownerReferences"][0]["uid"]
+    if actual and actual.owner != owner:
+        raise _taken(plural, metadata)
+    if actual and actual.deleting:
+        raise Conflict(f"{plural} {metadata['name']} is being deleted")
+    write = write_needed(wanted, actual)
+    collection, name = path(plural, metadata["namespace"]), metadata["name"]
+    body = _encoded(wanted)
+    if write is Write.CREATE:
+        try:
+            await kube.post(collection, body)
+        except AlreadyExists as error:
+            found = await read(kube, plural, metadata["namespace"], name)
+            if found and found.owner != owner:
+                raise _taken(plural, metadata) from error
+            raise
+    elif actual and write is Write.APPLY:
+        await kube.apply(f"{collection}/{name}", _with_metadata(body, uid=actual.uid))
+    elif actual and write is Write.REPLACE:
+        identity = {"uid": actual.uid, "resourceVersion": actual.resource_version}
+        await kube.put(f"{collection}/{name}", _with_metadata(body, **identity))
+    return write
+
+
+async def withdraw(kube: KubeApi, namespace: str, name: str, actual: Projected) -> None:
+    """Mark a ConfigMap as withdrawn, so that nobody takes its deletion for an accident. Gone already: nothing."""
+    metadata = {"name": name, "namespace": namespace, "uid": actual.uid, "annotations": {ANNOTATION_WITHDRAWN: "true"}}
+    try:
+        await kube.merge(path(CONFIGMAPS, namespace, name), {"metadata": metadata})
+    except (Missing, Conflict):
+        return
+
+
+async def delete(kube: KubeApi, plural: str, namespace: str, name: str, uid: str) -> None:
+    """Delete the object with `uid`. Gone, or another one by now: nothing."""
+    try:
+        await kube.delete(path(plural, namespace, name), uid)
+    except (Missing, Conflict):
+        return
+
+
+async def source(kube: KubeApi, namespace: str, name: str) -> Mapping[str, str]:
+    """The decoded data of a source Secret. Raises Stalled (SecretNotFound) when there is none."""
+    found = await read(kube, SECRETS, namespace, name)
+    if found is None:
+        raise Stalled(Reason.SECRET_NOT_FOUND, f"there is no Secret {name} in namespace {namespace}")
+    return found.data
+
+
+async def tick(kube: KubeApi, namespace: str, fresh_as_of: str, stale: str) -> None:
+    """Rewrite the tick; `stale` is a JSON list of scopes that could not be verified."""
+    metadata = {
+        "name": TICK_NAME,
+        "namespace": namespace,
+        "labels": {LABEL_TENANT: "", LABEL_MANAGED_BY: MANAGED_BY},
+    }
+    data = {TICK_FRESH_AS_OF: fresh_as_of, TICK_STALE: stale}
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    await kube.apply(path(CONFIGMAPS, namespace, TICK_NAME), body, timeout=2)
+
+
+def _taken(plural: str, metadata: Mapping[str, Any]) -> Stalled:
+    field = "secretName" if plural == SECRETS else "configMapName"
+    message = (
+        f"{plural} {metadata['name']} exists and is not this resource's: delete it, "
+        f"or choose another name in spec.target.{field}"
+    )
+    return Stalled(Reason.CONFIGMAP_CONFLICT, message)
+
+
+def _encoded(body: Body) -> Body:
+    if body["kind"] != "Secret":
+        return body
+    return {**body, "data": {key: base64.b64encode(text.encode()).decode() for key, text in body["data"].items()}}
+
+
+def _with_metadata(body: Body, **metadata: str) -> Body:
+    return {**body, "metadata": {**body["metadata"], **metadata}}

@@ -1,0 +1,58 @@
+"""The tick: up to which time every change seen is projected, and which scopes nobody can vouch for."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from tenantconfig import configmaps
+from tenantconfig.errors import TenantConfigError
+from tenantconfig.kubeapi import KubeApi
+from tenantconfig.reconcile import Unverified
+
+logger = logging.getLogger(__name__)
+
+PERIOD_SECONDS = 2.0
+MOST_STALE = 4000  # scopes in one tick: a ConfigMap holds 1 MiB
+
+
+async def tick(
+    kube: KubeApi,
+    namespace: str,
+    oldest: Callable[[], float | None],
+    unverified: Callable[[], Iterable[Unverified]],
+) -> None:
+    """Write the tick every two seconds, for ever. A failure is logged: readers see the time stand still."""
+    while True:
+        now = time.time()
+        pending = oldest()
+        fresh_as_of = now if pending is None else min(now, pending)
+        try:
+            await configmaps.tick(kube, namespace, rfc3339(fresh_as_of), stale_json(unverified()))
+        except TenantConfigError as error:
+            logger.warning("The tick could not be written: %s", error)
+        await asyncio.sleep(PERIOD_SECONDS)
+
+
+def stale_json(unverified: Iterable[Unverified]) -> str:
+    """The tick's list of stale scopes, the longest-standing first."""
+    eldest = sorted(unverified, key=lambda each: each.since)[:MOST_STALE]
+    return json.dumps([_stale(each) for each in eldest], separators=(",", ":"))
+
+
+def _stale(each: Unverified) -> dict[str, str]:
+    scope = each.scope
+    return {
+        "tenant": scope.tenant,
+        "environment": scope.environment,
+        "service": scope.service,
+        "verifiedAsOf": rfc3339(each.since),
+        "reason": each.reason,
+    }
+
+
+def rfc3339(seconds: float) -> str:
+    """Unix seconds as RFC 3339 in UTC, with microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,177 @@
+"""kopf ↔ passes: which events ask for which passes. Nothing is decided here, and nothing waits but for its turn.
+
+Theory of operation. Every kind is indexed, because kopf calls no other handler
+before all indexed kinds are listed: the first event that comes through finds
+everything known. The index functions only fill `Known`. Handlers for a newer
+generation and for deletion take a turn in the queue; `on.event` handlers compare
+in memory what was listed or changed, and ask for passes where something differs.
+So a start with nothing changed makes no request at all.
+
+Handlers return nothing (kopf would store it in the status), never touch kopf's
+patch, and fail in deletion alone, where kopf has to keep the finalizer.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import kopf
+
+from tenantconfig.inputs import Facts, needs_pass, needs_pass_at_start, tampered
+from tenantconfig.known import Known, controller_uid
+from tenantconfig.model import GROUP, LABEL_SOURCE, LABEL_TENANT, VERSION, ResourceRef
+from tenantconfig.passes import Passes
+from tenantconfig.spec import FINALIZER
+
+TENANT_CONFIGS = (GROUP, VERSION, "tenantconfigs")
+CONFIG_STORES = (GROUP, VERSION, "configstores")
+NAMESPACES = ("", "v1", "namespaces")
+CONFIGMAPS = ("", "v1", "configmaps")
+SECRETS = ("", "v1", "secrets")
+
+DELETION_RETRY_SECONDS = 5
+
+
+class GenerationDiffBase(kopf.DiffBaseStorage):
+    """What kopf compares to find out whether a handler is due: the generation with the one that a pass observed."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> Any:
+        return {"generation": body["metadata"].get("generation")}
+
+    def fetch(self, *, body: kopf.Body) -> Any:
+        return {"generation": (body.get("status") or {}).get("observedGeneration", -1)}
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: Any) -> None:
+        """The pass has written it."""
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """kopf's settings."""
+    settings.persistence.finalizer = FINALIZER
+    settings.persistence.diffbase_storage = GenerationDiffBase()
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)  # of failing deletions only
+    settings.posting.enabled = False
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 5
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.watching.label_selectors[CONFIGMAPS] = LABEL_TENANT
+    settings.watching.label_selectors[SECRETS] = LABEL_SOURCE
+
+
+class Handlers:
+    """Handlers over what is known and the queues of passes. `started` is set once everything is known and queued."""
+
+    def __init__(self, known: Known, scopes: Passes[ResourceRef], stores: Passes[str]) -> None:
+        self._known = known
+        self._scopes = scopes
+        self._stores = stores
+        self.started = asyncio.Event()
+
+    def registry(self, *, secrets: bool) -> kopf.OperatorRegistry:
+        """A registry with all handlers."""
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(login)
+        seen = [
+            (TENANT_CONFIGS, self._known.see_tenant_config, self.tenant_config),
+            (CONFIG_STORES, self._known.see_store, self.config_store),
+            (NAMESPACES, self._known.see_namespace, self.namespace),
+            (CONFIGMAPS, self._known.see_configmap, self.configmap),
+        ]
+        if secrets:
+            seen.append((SECRETS, self._known.see_secret, self.secret))
+        for kind, see, handler in seen:
+            kopf.index(*kind, id=f"know_{kind[2]}", registry=registry)(indexed(see))
+            kopf.on.event(*kind, id=f"consider_{kind[2]}", registry=registry)(handler)
+        kopf.on.create(*TENANT_CONFIGS, id="bring", registry=registry)(self.bring)
+        kopf.on.update(*TENANT_CONFIGS, id="bring", registry=registry)(self.bring)
+        kopf.on.delete(*TENANT_CONFIGS, id="remove", registry=registry)(self.remove)
+        return registry
+
+    async def bring(self, namespace: str, name: str, **_: Any) -> None:
+        await self._scopes.turn(ResourceRef(namespace, name))
+
+    async def remove(self, namespace: str, name: str, **_: Any) -> None:
+        outcome = await self._scopes.turn(ResourceRef(namespace, name))
+        if outcome.error or outcome.retry:
+            message = outcome.error.message if outcome.error else "a defect of the operator; its log has more"
+            raise kopf.TemporaryError(message, delay=DELETION_RETRY_SECONDS)
+
+    async def tenant_config(self, type: str | None, body: kopf.Body, namespace: str, name: str, **_: Any) -> None:
+        self._start()
+        ref = ResourceRef(namespace, name)
+        if type == "DELETED":
+            self._known.forget_tenant_config(ref, body["metadata"]["uid"])
+        elif facts := self._known.facts(ref):
+            due = self._due_at_start(facts) if type is None else needs_pass(facts, self._known)
+            if due:
+                self._scopes.request(ref)
+
+    async def config_store(self, type: str | None, name: str, **_: Any) -> None:
+        self._start()
+        if type == "DELETED":
+            self._known.forget_store(name)
+        for store in self._known.stores():
+            outdated = store.observed_generation != store.generation
+            gone = type == "DELETED" or type is None  # an elder with the same prefix may be
+            if outdated or (gone and not store.accepted):
+                self._stores.request(store.name)
+        self._consider(self._known.all())
+
+    async def namespace(self, type: str | None, name: str, **_: Any) -> None:
+        self._start()
+        if type == "DELETED":
+            self._known.forget_namespace(name)
+        self._consider(self._known.in_namespace(name))
+
+    async def configmap(self, type: str | None, body: kopf.Body, name: str, **_: Any) -> None:
+        self._start()
+        uid = self._known.forget_configmap(body) if type == "DELETED" else controller_uid(body)
+        facts = self._known.owner(uid)
+        if facts and facts.configmap_name == name and tampered(facts, self._known.target(facts)):
+            self._scopes.request(facts.ref)
+
+    async def secret(self, type: str | None, body: kopf.Body, namespace: str, **_: Any) -> None:
+        self._start()
+        if type == "DELETED":
+            self._known.forget_secret(body)
+        self._consider(self._known.in_namespace(namespace))
+        owner = self._known.owner(controller_uid(body))
+        if owner and not owner.deleting and type is not None:
+            self._scopes.request(owner.ref)
+
+    def _start(self) -> None:
+        """At the first event that comes through: look at everything that was listed, at once."""
+        if self.started.is_set():
+            return
+        for store in self._known.stores():
+            if not store.accepted:
+                self._stores.request(store.name)
+        for facts in self._known.all():
+            if self._due_at_start(facts):
+                self._scopes.request(facts.ref)
+        self.started.set()
+
+    def _due_at_start(self, facts: Facts) -> bool:
+        return needs_pass_at_start(facts, self._known, self._known.target(facts))
+
+    def _consider(self, several: Iterable[Facts]) -> None:
+        for facts in several:
+            if needs_pass(facts, self._known):
+                self._scopes.request(facts.ref)
+
+
+def indexed(see: Any) -> Any:
+    """A kopf index function that shows an object to `see` and indexes nothing."""
+
+    async def index(body: kopf.Body, **_: Any) -> None:
+        see(body)
+
+    return index
+
+
+def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+    """Find the cluster as kubectl does: KUBECONFIG, then the pod's service account."""
+    return kopf.login_with_kubeconfig(settings=settings) or kopf.login_with_service_account(settings=settings)

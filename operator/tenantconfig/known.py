@@ -1,0 +1,157 @@
+"""What the controller knows of the cluster from its watches: a few facts of each object, no values.
+
+It is filled before the first pass and kept current by the handlers; passes and
+comparisons only read it. Nothing here asks the API server.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from sys import intern
+
+from tenantconfig import configmaps, spec
+from tenantconfig.inputs import Facts, SourceSecret, Target
+from tenantconfig.model import (
+    ANNOTATION_DIGEST,
+    ANNOTATION_TENANTS,
+    LABEL_SOURCE,
+    ConfigStore,
+    Location,
+    Options,
+    ResourceRef,
+    digest,
+)
+from tenantconfig.routing import Router
+from tenantconfig.spec import Body
+
+Name = tuple[str, str]  # namespace, name
+
+
+class Known:
+    """An implementation of `inputs.Surroundings`. Each `see_…` takes an object as JSON and replaces what was known."""
+
+    def __init__(self) -> None:
+        self._facts: dict[ResourceRef, Facts] = {}
+        self._by_namespace: defaultdict[str, set[ResourceRef]] = defaultdict(set)
+        self._by_uid: dict[str, ResourceRef] = {}
+        self._stores: dict[str, ConfigStore] = {}
+        self._router = Router(())
+        self._tenants: dict[str, str] = {}
+        self._targets: dict[Name, Target] = {}
+        self._sources: dict[Name, SourceSecret] = {}
+        self._projections: defaultdict[str, set[Name]] = defaultdict(set)  # by owner's uid: plural, name
+
+    # Surroundings
+
+    @property
+    def router(self) -> Router:
+        return self._router
+
+    def tenants(self, namespace: str) -> str:
+        return self._tenants.get(namespace, "")
+
+    def secret(self, namespace: str, name: str) -> SourceSecret | None:
+        return self._sources.get((namespace, name))
+
+    def place(self, location_id: str) -> tuple[Location, Options] | None:
+        for store in self._stores.values():
+            for location in store.locations:
+                if location.id == location_id:
+                    return location, store.options
+        return None
+
+    def projections(self, uid: str) -> Collection[Name]:
+        return tuple(self._projections.get(uid, ()))
+
+    # What needs to be looked at when something changes
+
+    def facts(self, ref: ResourceRef) -> Facts | None:
+        return self._facts.get(ref)
+
+    def all(self) -> Iterable[Facts]:
+        return tuple(self._facts.values())
+
+    def in_namespace(self, namespace: str) -> Iterable[Facts]:
+        return [self._facts[ref] for ref in self._by_namespace.get(namespace, ())]
+
+    def owner(self, uid: str) -> Facts | None:
+        ref = self._by_uid.get(uid)
+        return self._facts.get(ref) if ref else None
+
+    def target(self, facts: Facts) -> Target | None:
+        return self._targets.get((facts.ref.namespace, facts.configmap_name))
+
+    def stores(self) -> Collection[ConfigStore]:
+        return tuple(self._stores.values())
+
+    # TenantConfigs
+
+    def see_tenant_config(self, body: Body) -> None:
+        facts = Facts.of(spec.tenant_config(body))
+        self._facts[facts.ref] = facts
+        self._by_namespace[intern(facts.ref.namespace)].add(facts.ref)
+        self._by_uid[facts.uid] = facts.ref
+
+    def forget_tenant_config(self, ref: ResourceRef, uid: str) -> None:
+        self._by_uid.pop(uid, None)
+        self._projections.pop(uid, None)
+        if (facts := self._facts.get(ref)) and facts.uid == uid:
+            del self._facts[ref]
+            self._by_namespace[ref.namespace].discard(ref)
+
+    # ConfigStores and namespaces
+
+    def see_store(self, body: Body) -> None:
+        store = spec.config_store(body)
+        self._stores[store.name] = store
+        self._router = Router(self._stores.values())
+
+    def forget_store(self, name: str) -> None:
+        self._stores.pop(name, None)
+        self._router = Router(self._stores.values())
+
+    def see_namespace(self, body: Body) -> None:
+        annotations = body["metadata"].get("annotations") or {}
+        self._tenants[body["metadata"]["name"]] = annotations.get(ANNOTATION_TENANTS, "")
+
+    def forget_namespace(self, name: str) -> None:
+        self._tenants.pop(name, None)
+
+    # ConfigMaps and Secrets
+
+    def see_configmap(self, body: Body) -> str:
+        """Returns the uid of the owner."""
+        found = configmaps.projected(body)
+        name = _name(body)
+        self._targets[name] = Target(
+            found.owner, found.revision, found.annotations.get(ANNOTATION_DIGEST, ""), digest(found.data)
+        )
+        self._projections[found.owner].add((configmaps.CONFIGMAPS, name[1]))
+        return found.owner
+
+    def forget_configmap(self, body: Body) -> str:
+        """Returns the uid of the former owner."""
+        owner = configmaps.projected(body).owner
+        self._targets.pop(_name(body), None)
+        self._projections[owner].discard((configmaps.CONFIGMAPS, _name(body)[1]))
+        return owner
+
+    def see_secret(self, body: Body) -> None:
+        metadata = body["metadata"]
+        if (metadata.get("labels") or {}).get(LABEL_SOURCE) == "true":
+            self._sources[_name(body)] = SourceSecret(metadata["uid"], metadata["resourceVersion"])
+        elif owner := controller_uid(body):
+            self._projections[owner].add((configmaps.SECRETS, metadata["name"]))
+
+    def forget_secret(self, body: Body) -> None:
+        self._sources.pop(_name(body), None)
+        self._projections[controller_uid(body)].discard((configmaps.SECRETS, body["metadata"]["name"]))
+
+
+def controller_uid(body: Body) -> str:
+    """The uid of an object's controlling owner; empty when it has none."""
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+
+def _name(body: Body) -> Name:
+    return body["metadata"]["namespace"], body["metadata"]["name"]

@@ -1,0 +1,204 @@
+"""From what a store holds and what a resource wants to the changes between them. Pure.
+
+      desired \\ held │ absent   │ ours, equal │ ours, other │ a stranger's
+      ───────────────┼──────────┼─────────────┼─────────────┼─────────────
+      Enforce        │ create   │ –           │ update      │ Stalled
+      Seed           │ create   │ –           │ –           │ –
+      Observe        │ –        │ –           │ –           │ –
+      not desired    │ –        │ delete (a Seed value that others changed: release)
+
+Deletion of a resource is the last row for everything; with Retain it is all release.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tenantconfig.errors import Reason, Stalled
+from tenantconfig.model import Format, Policy, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What a resource wants under a key of one store; `value` is None for Observe alone."""
+
+    key: str
+    policy: Policy
+    value: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a store holds under a key."""
+
+    text: str
+    version: str  # as the store counts
+    sensitive: bool = False
+    format: Format | None = None  # None: the store does not keep it
+    owner: str = ""  # empty: nobody's
+    intact: bool = True  # false: someone wrote past us, and the store's own marks show it
+    pristine: bool = False  # still the version that was created
+
+    def __repr__(self) -> str:  # see Value
+        return f"Held(version={self.version}, owner={self.owner!r}, characters={len(self.text)})"
+
+    def matches(self, value: Value) -> bool:
+        """Whether nothing needs to be written for the store to hold `value`."""
+        same_format = self.format is None or self.format is value.format
+        return self.intact and same_format and (self.text, self.sensitive) == (value.text, value.sensitive)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A store's own record of who writes a scope, and the epoch that fences writers (DynamoDB)."""
+
+    owner: str
+    epoch: int
+    keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a store holds of a scope, as far as it was asked."""
+
+    held: Mapping[str, Held] = field(default_factory=dict)
+    head: Head | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who asks, and what its status records of this place."""
+
+    owner: str  # <cluster>/<namespace>/<name>/<uid>
+    generation: int = 0
+    adopt: str = ""
+    policies: Mapping[str, Policy] = field(default_factory=dict)  # recorded, by key
+    trusted: frozenset[str] = frozenset()  # recorded as written by us: their owner need not be looked up
+    indifferent: frozenset[str] = frozenset()  # whoever owns them, the plan is the same: not looked up either
+
+    def covers(self, owner: str) -> bool:
+        """Whether data of `owner` is ours to change.
+
+        A former uid under our own name is: only one object can have the name at a time.
+        """
+        former_self = bool(owner) and owner.rpartition("/")[0] == self.owner.rpartition("/")[0]
+        return owner == self.owner or former_self or self.adopt == (owner or "unowned")
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write `value`; `replaces` is what was read there, None when the key must not exist."""
+
+    key: str
+    value: Value
+    replaces: Held | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a key that was read as `held`."""
+
+    key: str
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one store has to do for a scope, with the preconditions under which it was decided."""
+
+    owner: str
+    generation: int = 0  # of the resource that wants them
+    puts: tuple[Put, ...] = ()
+    deletes: tuple[Delete, ...] = ()
+    claims: tuple[str, ...] = ()  # values stay, their owner becomes ours
+    releases: tuple[str, ...] = ()  # values stay, their owner is cleared
+    head: Head | None = None  # as it was read
+    keys: frozenset[str] = frozenset()  # ours afterwards
+
+    def __bool__(self) -> bool:
+        return bool(self.puts or self.deletes or self.claims or self.releases)
+
+
+def plan(desired: Iterable[Desired], contents: Contents, claim: Claim) -> Changes:
+    """The changes after which a store holds what is desired.
+
+    Raises Stalled (ScopeConflict, NotOwned) if that would overwrite a stranger's data.
+    """
+    wanted = {each.key: each for each in desired}
+    _refuse_strangers(wanted.values(), contents, claim)
+    puts = [put for each in wanted.values() if (put := _put(each, contents.held.get(each.key)))]
+    leaving = {key: held for key, held in contents.held.items() if key not in wanted and _ours(key, held, claim)}
+    releases = [key for key, held in leaving.items() if not _removable(key, held, claim)]
+    put_keys = {put.key for put in puts}
+    enforced = {key for key, each in wanted.items() if each.policy is Policy.ENFORCE}
+    kept = {key for key in wanted if (held := contents.held.get(key)) and _ours(key, held, claim)}
+    claims = [key for key in (enforced & kept) - put_keys if contents.held[key].owner != claim.owner]
+    return Changes(
+        owner=claim.owner,
+        generation=claim.generation,
+        puts=tuple(puts),
+        deletes=tuple(Delete(key, held) for key, held in leaving.items() if key not in releases),
+        claims=tuple(sorted(claims)),
+        releases=tuple(releases),
+        head=contents.head,
+        keys=frozenset(put_keys | kept),
+    )
+
+
+def plan_release(contents: Contents, claim: Claim) -> Changes:
+    """The changes after which a store holds the same values, none of them ours."""
+    ours = [key for key, held in contents.held.items() if _ours(key, held, claim)]
+    return Changes(owner=claim.owner, generation=claim.generation, releases=tuple(ours), head=contents.head)
+
+
+def overlay(contents: Contents, acknowledged: Mapping[str, Held], deleted: Iterable[str]) -> Mapping[str, Held]:
+    """What the store holds now: the read, with the acknowledged writes on top. There is no second read."""
+    gone = set(deleted)
+    return {key: held for key, held in {**contents.held, **acknowledged}.items() if key not in gone}
+
+
+def written(put: Put, version: str, owner: str) -> Held:
+    """What a store holds under a key after an acknowledged `put`."""
+    value, pristine = put.value, put.replaces is None
+    return Held(value.text, version, value.sensitive, value.format, owner, pristine=pristine)
+
+
+def _put(desired: Desired, held: Held | None) -> Put | None:
+    if desired.value is None:
+        return None
+    if held is None:
+        return Put(desired.key, desired.value)
+    if desired.policy is Policy.ENFORCE and not held.matches(desired.value):
+        return Put(desired.key, desired.value, replaces=held)
+    return None
+
+
+def _ours(key: str, held: Held, claim: Claim) -> bool:
+    return claim.policies.get(key) is not Policy.OBSERVE and bool(held.owner) and claim.covers(held.owner)
+
+
+def _removable(key: str, held: Held, claim: Claim) -> bool:
+    return claim.policies.get(key) is not Policy.SEED or held.pristine
+
+
+def _refuse_strangers(wanted: Collection[Desired], contents: Contents, claim: Claim) -> None:
+    if wanted and contents.head and not claim.covers(contents.head.owner):
+        raise Stalled(
+            Reason.SCOPE_CONFLICT,
+            f"the scope belongs to {contents.head.owner}: delete one of the two, or annotate this one with "
+            f'tenantconfig.dev/adopt: "{contents.head.owner}"',
+        )
+    for each in wanted:
+        held = contents.held.get(each.key)
+        if each.policy is not Policy.ENFORCE or held is None or claim.covers(held.owner):
+            continue
+        if held.owner:
+            raise Stalled(
+                Reason.SCOPE_CONFLICT,
+                f"{each.key} belongs to {held.owner}: delete one of the two, or annotate this one with "
+                f'tenantconfig.dev/adopt: "{held.owner}"',
+            )
+        raise Stalled(
+            Reason.NOT_OWNED,
+            f"{each.key} is in the store already and nobody here wrote it: remove it there, or annotate this "
+            'resource with tenantconfig.dev/adopt: "unowned"',
+        )

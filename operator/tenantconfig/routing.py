@@ -1,0 +1,60 @@
+"""Which store a key belongs to: the one with the longest prefix of it. Pure."""
+
+from collections.abc import Iterable, Mapping
+
+from tenantconfig.errors import Reason, Stalled, Transient
+from tenantconfig.model import ConfigStore
+
+
+class Router:
+    """Routes keys over a set of ConfigStores.
+
+    Of two ConfigStores with the same prefix the older one has it (see `duplicates`).
+    """
+
+    def __init__(self, stores: Iterable[ConfigStore]) -> None:
+        self._owners: dict[str, ConfigStore] = {}
+        for store in sorted(stores, key=seniority):
+            for prefix in store.prefixes:
+                self._owners.setdefault(prefix, store)
+        self._longest_first = sorted(self._owners, key=len, reverse=True)
+
+    def find(self, key: str) -> ConfigStore | None:
+        """The ConfigStore of `key`, or None when no prefix fits."""
+        return next((self._owners[prefix] for prefix in self._longest_first if key.startswith(prefix)), None)
+
+    def route(self, keys: Iterable[str]) -> Mapping[str, ConfigStore]:
+        """The ConfigStore of each key.
+
+        Raises Stalled (NoStore) for keys that none has a prefix of, and Transient
+        (StoreNotReady) when one that is needed is not accepted.
+        """
+        routes = {key: self.find(key) for key in keys}
+        homeless = sorted(key for key, store in routes.items() if store is None)
+        if homeless:
+            known = ", ".join(sorted(self._owners)) or "none: there is no ConfigStore"
+            raise Stalled(
+                Reason.NO_STORE,
+                f"no ConfigStore has a prefix of {listed(homeless)}; known prefixes: {known}",
+            )
+        waiting = sorted({store.name for store in routes.values() if store and not store.accepted})
+        if waiting:
+            raise Transient(Reason.STORE_NOT_READY, f"ConfigStore {listed(waiting)} is not Ready")
+        return {key: store for key, store in routes.items() if store}
+
+
+def seniority(store: ConfigStore) -> tuple[str, str]:
+    """Order in which ConfigStores get a prefix that several of them name."""
+    return (store.created, store.uid)
+
+
+def duplicates(store: ConfigStore, stores: Iterable[ConfigStore]) -> Mapping[str, str]:
+    """Prefixes of `store` that an older ConfigStore has, with its name."""
+    older = [each for each in stores if seniority(each) < seniority(store)]
+    return {prefix: each.name for each in older for prefix in each.prefixes if prefix in store.prefixes}
+
+
+def listed(names: list[str], most: int = 5) -> str:
+    """`names` for a message, cut after `most`."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,114 @@
+"""What the AWS stores share: clients with explicit limits, and one table from AWS's errors to ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+
+from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
+
+# One attempt, and connect plus read time below 5 s: a write must not outlive the
+# lease under which it was started (leadership.py: duration less renew deadline).
+# A pass repeats what failed, from a fresh read.
+LIMITS = Config(
+    connect_timeout=1.5,
+    read_timeout=3,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    max_pool_connections=32,
+    user_agent_extra="tenantconfig",
+)
+
+CONFLICTS = {"ConditionalCheckFailed", "ConditionalCheckFailedException", "TransactionConflict"} | {
+    "TransactionConflictException",
+    "ParameterAlreadyExists",
+    "TooManyUpdates",
+}
+THROTTLES = {"ThrottlingException", "Throttling", "ThrottlingError", "RequestLimitExceeded"} | {
+    "ProvisionedThroughputExceeded",
+    "ProvisionedThroughputExceededException",
+}
+DENIALS = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "InvalidKeyId",
+}
+MISSING_PLACES = {"ResourceNotFoundException"}
+REFUSALS = {
+    "ValidationException",
+    "ValidationError",
+    "UnsupportedParameterType",
+    "ParameterMaxVersionLimitExceeded",
+    "ParameterLimitExceeded",
+    "HierarchyLevelLimitExceededException",
+    "ItemCollectionSizeLimitExceeded",
+}
+
+
+def client(service: str, region: str | None, role: str | None) -> Any:
+    """A boto3 client; with `role`, under credentials that renew themselves."""
+    session = boto3.Session(region_name=region)
+    if role:
+        session = _assume(session, role, region)
+    return session.client(service, config=LIMITS)  # type: ignore[call-overload]  # the service is not a literal here
+
+
+def _assume(source: boto3.Session, role: str, region: str | None) -> boto3.Session:
+    base = source._session
+    fetcher = AssumeRoleCredentialFetcher(
+        base.create_client,
+        base.get_credentials(),
+        role,
+        extra_args={"RoleSessionName": "tenantconfig"},
+    )
+    session = botocore.session.get_session()
+    session._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")  # type: ignore[attr-defined]
+    return boto3.Session(botocore_session=session, region_name=region)
+
+
+@contextmanager
+def translated(place: str) -> Iterator[None]:
+    """Raise our errors in the place of AWS's; `place` names the table or path for the message."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise translate(error, place) from error
+
+
+def translate(error: ClientError | BotoCoreError, place: str) -> TenantConfigError:
+    """Our error for one of AWS's. Messages name the place and AWS's code, never a parameter or a value."""
+    if isinstance(error, NoCredentialsError):
+        return Transient(Reason.ACCESS_DENIED, f"{place}: there are no AWS credentials in the operator's environment")
+    if not isinstance(error, ClientError):
+        what = "did not answer" if isinstance(error, HTTPClientError) else "could not be asked"
+        return Transient(Reason.STORE_FAILED, f"{place} {what} ({type(error).__name__})")
+    codes = _codes(error)
+    operation = error.operation_name
+    if codes & DENIALS:
+        return Transient(Reason.ACCESS_DENIED, f"{place}: AWS refuses {operation} ({_one(codes & DENIALS)})")
+    if codes & REFUSALS:
+        return Stalled(Reason.STORE_FAILED, f"{place}: AWS cannot do {operation} ({_one(codes & REFUSALS)})")
+    if codes & MISSING_PLACES:
+        return Transient(Reason.STORE_FAILED, f"{place} does not exist: create it, or correct the ConfigStore")
+    if codes & THROTTLES:
+        return Transient(Reason.THROTTLED, f"{place}: AWS slows {operation} down ({_one(codes & THROTTLES)})")
+    if codes & CONFLICTS:
+        return Conflict(f"{place} changed between read and write ({_one(codes & CONFLICTS)})")
+    return Transient(Reason.STORE_FAILED, f"{place}: {operation} failed ({_one(codes)})")
+
+
+def _codes(error: ClientError) -> set[str]:
+    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons") or []  # type: ignore[assignment]
+    cancelled = {str(each.get("Code")) for each in reasons} - {"None"}
+    return cancelled or {str(error.response.get("Error", {}).get("Code", "unknown"))}
+
+
+def _one(codes: set[str]) -> str:
+    return min(codes)

@@ -1,0 +1,55 @@
+"""The store protocol: read a scope, apply changes to it. Everything else is decided elsewhere.
+
+Calls are synchronous (boto3 is) and run in worker threads; an implementation is
+shared by passes over different scopes at once.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from tenantconfig.errors import TenantConfigError
+from tenantconfig.model import Scope, Value
+from tenantconfig.plan import Changes, Claim, Contents, Held
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a store acknowledged; with `error`, everything up to the failure."""
+
+    held: Mapping[str, Held] = field(default_factory=dict)
+    deleted: frozenset[str] = frozenset()
+    error: TenantConfigError | None = None
+
+
+class Store(Protocol):
+    """A place that holds values, behind one ConfigStore location."""
+
+    def probe(self) -> None:
+        """Make sure that the place exists and answers.
+
+        Raises Stalled when it does not exist or refuses us, Transient when it did not answer.
+        """
+
+    def refuses(self, key: str, value: Value) -> str:
+        """Why the store would refuse `value`, for a person; empty if it would not. No I/O."""
+
+    def read(self, scope: Scope, keys: Collection[str], claim: Claim) -> Contents:
+        """What the store holds under `keys`, and under what it knows to be the claim's owner's beside them.
+
+        Raises Stalled or Transient.
+        """
+
+    def apply(self, scope: Scope, changes: Changes) -> Applied:
+        """Make `changes`, each under the precondition with which it was decided.
+
+        Never raises what a store can answer: a failure is in the result, beside what was acknowledged before it.
+        A precondition that does not hold is a Conflict.
+        """
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """`items` in runs of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,234 @@
+"""Values in a DynamoDB table: strongly consistent reads, fenced transactional writes.
+
+Theory of operation. A scope has one item for each entry and a head item, which
+names the owner and counts an epoch. Every transaction of a change, not only the
+last, updates the head under the condition that owner and epoch are still those
+that were read (or that the transaction before it wrote), and adds one to the
+epoch: a writer that was deposed in the meantime fails on its first transaction.
+
+    pk TENANT#acme   sk HEAD#prod#checkout                      owner, epoch, generation, entries
+    pk TENANT#acme   sk CONFIG#prod#checkout#tenant_config_max  key, value, format, revision, updatedAt, etag
+
+An item's etag is a hash of its value and revision: a foreign UpdateItem leaves it
+wrong. A scope without entries in the table has no head.
+"""
+
+import hashlib
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tenantconfig.errors import Reason, TenantConfigError, Transient
+from tenantconfig.model import Format, Scope, Value
+from tenantconfig.plan import Changes, Claim, Contents, Delete, Head, Held, Put, written
+from tenantconfig.stores.aws import translate, translated
+from tenantconfig.stores.base import Applied, chunks
+
+MAX_CHANGES = 99  # a transaction takes 100 actions; one is the head's
+MAX_TRANSACTION_BYTES = 3_500_000  # AWS: 4 MB
+MAX_ITEM_BYTES = 390 * 1024  # AWS: 400 KB, attribute names and keys included
+MAX_BATCH_READ = 100
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Keys of a scope's items."""
+
+    scope: Scope
+
+    def _sk(self, kind: str, *more: str) -> dict[str, Any]:
+        parts = (kind, self.scope.environment or "_", self.scope.service or "_", *more)
+        return {"pk": {"S": f"TENANT#{self.scope.tenant}"}, "sk": {"S": "#".join(parts)}}
+
+    def head(self) -> dict[str, Any]:
+        return self._sk("HEAD")
+
+    def entry(self, key: str) -> dict[str, Any]:
+        return self._sk("CONFIG", key)
+
+
+class DynamoDBStore:
+    """The store protocol over one table. `client` is a boto3 DynamoDB client."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+        self._name = f"DynamoDB table {table}"
+
+    def probe(self) -> None:
+        with translated(self._name):
+            self._client.get_item(TableName=self._table, Key=Rows(Scope("_")).head(), ProjectionExpression="epoch")
+
+    def refuses(self, key: str, value: Value) -> str:
+        if value.sensitive:
+            return "is sensitive and routed to DynamoDB: give it a key with the prefix of an SSM store"
+        size = len(value.text.encode()) + len(key)
+        return f"is larger than the {MAX_ITEM_BYTES} bytes of a DynamoDB item" if size > MAX_ITEM_BYTES else ""
+
+    def read(self, scope: Scope, keys: Collection[str], claim: Claim) -> Contents:
+        rows = Rows(scope)
+        with translated(self._name):
+            items = self._get([rows.head(), *(rows.entry(key) for key in sorted(keys))])
+            head = next((head_from(item) for item in items if "epoch" in item), None)
+            unasked = sorted(head.keys - set(keys)) if head and claim.covers(head.owner) else []
+            items += self._get([rows.entry(key) for key in unasked])
+        entries = [item for item in items if "epoch" not in item]
+        return Contents({item["key"]["S"]: held_from(item, head) for item in entries}, head)
+
+    def apply(self, scope: Scope, changes: Changes) -> Applied:
+        applied = Applied()
+        head = changes.head
+        try:
+            for part in parts(changes):
+                after = next_head(head, part, changes)
+                self._write(Rows(scope), part, head_action(Rows(scope), head, after, changes.generation))
+                head = after
+                applied = acknowledge(applied, part, changes.owner)
+        except (ClientError, BotoCoreError) as error:
+            return replace(applied, error=translate(error, self._name))
+        except TenantConfigError as error:
+            return replace(applied, error=error)
+        return applied
+
+    def _get(self, keys: list[dict[str, Any]]) -> list[Item]:
+        items: list[Item] = []
+        for chunk in chunks(keys, MAX_BATCH_READ):
+            request: dict[str, Any] = {self._table: {"Keys": chunk, "ConsistentRead": True}}
+            for _ in range(MAX_BATCH_READ):  # a batch may come in parts, one item at the least
+                answer = self._client.batch_get_item(RequestItems=request)
+                items += answer["Responses"].get(self._table, [])
+                request = answer.get("UnprocessedKeys") or {}
+                if not request:
+                    break
+            else:
+                raise Transient(Reason.THROTTLED, f"{self._name}: AWS slows BatchGetItem down")
+        return items
+
+    def _write(self, rows: Rows, part: "Part", head: dict[str, Any]) -> None:
+        actions = [
+            {"Put": put_action(rows, each)} if isinstance(each, Put) else {"Delete": delete_action(rows, each)}
+            for each in part
+        ]
+        for action in (*actions, head):
+            next(iter(action.values()))["TableName"] = self._table
+        self._client.transact_write_items(TransactItems=[*actions, head])
+
+
+Part = tuple[Put | Delete, ...]
+
+
+def parts(changes: Changes) -> Iterator[Part]:
+    """The changes in runs that fit a transaction; one empty run when only ownership changes."""
+    run: list[Put | Delete] = []
+    size = 0
+    for each in (*changes.puts, *changes.deletes):
+        weight = len(each.value.text.encode()) + 1024 if isinstance(each, Put) else 1024
+        if run and (len(run) == MAX_CHANGES or size + weight > MAX_TRANSACTION_BYTES):
+            yield tuple(run)
+            run, size = [], 0
+        run.append(each)
+        size += weight
+    if run or changes:
+        yield tuple(run)
+
+
+def next_head(head: Head | None, part: Part, changes: Changes) -> Head:
+    """The head after `part`."""
+    keys = (set(head.keys) if head else set()) - set(changes.releases) | set(changes.claims)
+    keys |= {each.key for each in part if isinstance(each, Put)}
+    keys -= {each.key for each in part if isinstance(each, Delete)}
+    return Head(changes.owner, (head.epoch if head else 0) + 1, frozenset(keys))
+
+
+def acknowledge(applied: Applied, part: Part, owner: str) -> Applied:
+    """`applied` with a part that was written."""
+    puts = [each for each in part if isinstance(each, Put)]
+    held = {put.key: written(put, str(next_revision(put)), owner) for put in puts}
+    deleted = {each.key for each in part if isinstance(each, Delete)}
+    return Applied({**applied.held, **held}, applied.deleted | deleted)
+
+
+def next_revision(put: Put) -> int:
+    """Revisions of an item count from 1; one whose own count was damaged begins again."""
+    return (int(put.replaces.version) if put.replaces and put.replaces.version.isdecimal() else 0) + 1
+
+
+def etag(text: str, revision: str) -> str:
+    return hashlib.sha256(f"{revision}\n{text}".encode()).hexdigest()
+
+
+def head_from(item: Item) -> Head:
+    return Head(item["owner"]["S"], int(item["epoch"]["N"]), frozenset(item.get("entries", {}).get("SS", ())))
+
+
+def held_from(item: Item, head: Head | None) -> Held:
+    key, text = item["key"]["S"], item.get("value", {}).get("S", "")
+    revision = item.get("revision", {}).get("N", "")
+    intact = "value" in item and item.get("etag", {}).get("S") == etag(text, revision)
+    return Held(
+        text=text,
+        version=revision,
+        format=Format(item.get("format", {}).get("S", Format.TEXT)),
+        owner=head.owner if head and key in head.keys else "",
+        intact=intact,
+        pristine=intact and revision == "1",
+    )
+
+
+def put_action(rows: Rows, put: Put) -> dict[str, Any]:
+    revision = str(next_revision(put))
+    item = {
+        **rows.entry(put.key),
+        "key": {"S": put.key},
+        "value": {"S": put.value.text},
+        "format": {"S": put.value.format.value},
+        "revision": {"N": revision},
+        "updatedAt": {"S": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+        "etag": {"S": etag(put.value.text, revision)},
+    }
+    return {"Item": item, **unchanged(put.replaces)}
+
+
+def delete_action(rows: Rows, delete: Delete) -> dict[str, Any]:
+    return {"Key": rows.entry(delete.key), **unchanged(delete.held)}
+
+
+def unchanged(held: Held | None) -> dict[str, Any]:
+    """The condition that an item is still as it was read.
+
+    One that was written past us is overwritten whatever it says by now: the head fences this.
+    """
+    if held is None:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    if not held.intact:
+        return {}
+    return {
+        "ConditionExpression": "etag = :etag",
+        "ExpressionAttributeValues": {":etag": {"S": etag(held.text, held.version)}},
+    }
+
+
+def head_action(rows: Rows, head: Head | None, after: Head, generation: int) -> dict[str, Any]:
+    """Write `after` (or, without entries, remove the head) if the head is still `head`."""
+    condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+    if head:
+        condition = {
+            "ConditionExpression": "#owner = :owner AND epoch = :epoch",
+            "ExpressionAttributeNames": {"#owner": "owner"},
+            "ExpressionAttributeValues": {":owner": {"S": head.owner}, ":epoch": {"N": str(head.epoch)}},
+        }
+    if not after.keys:
+        return {"Delete": {"Key": rows.head(), **condition}}
+    item = {
+        **rows.head(),
+        "owner": {"S": after.owner},
+        "epoch": {"N": str(after.epoch)},
+        "generation": {"N": str(generation)},
+        "entries": {"SS": sorted(after.keys)},
+    }
+    return {"Put": {"Item": item, **condition}}

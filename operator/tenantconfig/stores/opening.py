@@ -1,0 +1,56 @@
+"""From a recorded location to the store behind it. Third parties join by entry point."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
+
+from tenantconfig.errors import Reason, Stalled
+from tenantconfig.model import Location, Options
+from tenantconfig.stores.aws import client
+from tenantconfig.stores.base import Store
+from tenantconfig.stores.dynamodb import DynamoDBStore
+from tenantconfig.stores.memory import MemoryStore
+from tenantconfig.stores.ssm import SSMStore
+
+ENTRY_POINTS = "tenantconfig.stores"
+
+
+@lru_cache(maxsize=None)
+def open_store(location: Location, options: Options) -> Store:
+    """The store at `location`, the same one for the same arguments. No requests yet.
+
+    Raises Stalled when the location names a plugin that is not installed.
+    """
+    return _OPENERS[location.kind](dict(location.place), dict(options))
+
+
+def _dynamodb(place: Mapping[str, str], options: Mapping[str, str]) -> Store:
+    return DynamoDBStore(client("dynamodb", place.get("region"), place.get("assumeRoleArn")), place["tableName"])
+
+
+def _ssm(place: Mapping[str, str], options: Mapping[str, str]) -> Store:
+    ssm = client("ssm", place.get("region"), place.get("assumeRoleArn"))
+    return SSMStore(ssm, place["pathPrefix"], options.get("tier", "Standard"), options.get("kmsKeyId", ""))
+
+
+def _plugin(place: Mapping[str, str], options: Mapping[str, str]) -> Store:
+    name = place["plugin"]
+    found = entry_points(group=ENTRY_POINTS, name=name)
+    if not found:
+        known = ", ".join(sorted(each.name for each in entry_points(group=ENTRY_POINTS))) or "none"
+        message = f"there is no store plugin {name!r} in this image (installed: {known})"
+        raise Stalled(Reason.STORE_FAILED, message)
+    factory: Callable[[str], Store] = next(iter(found)).load()
+    return factory(options.get("config", "{}"))
+
+
+def memory(config: str) -> Store:
+    """The `memory` plugin: values last as long as the controller's process. For trials."""
+    return MemoryStore()
+
+
+_OPENERS: Mapping[str, Callable[[Mapping[str, str], Mapping[str, str]], Store]] = {
+    "dynamodb": _dynamodb,
+    "ssm": _ssm,
+    "plugin": _plugin,
+}
