@@ -40,7 +40,7 @@ class Cluster:
         return name
 
     def editor(self, of: str) -> Api:
-        """Someone who may change everything in the namespace `of`, as Kubernetes' own role `edit` has it."""
+        """Someone who may do anything in the namespace `of`."""
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "editor", "namespace": of}}
         self.admin.create(account)
         self.admin.create(
@@ -48,7 +48,7 @@ class Cluster:
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "RoleBinding",
                 "metadata": {"name": "editor", "namespace": of},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
                 "subjects": [{"kind": "ServiceAccount", "name": "editor", "namespace": of}],
             }
         )
