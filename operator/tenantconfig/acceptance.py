@@ -1,4 +1,4 @@
-"""The use case of a ConfigStore: find out whether it is usable, and record its place before anything is written there."""
+"""The use case of a ConfigStore: is it usable? And its place is recorded before anything is written there."""
 
 import asyncio
 from collections.abc import Callable, Collection

@@ -19,6 +19,7 @@ from tenantconfig.projection import Projected, Write, write_needed
 
 CONFIGMAPS, SECRETS = "configmaps", "secrets"
 
+
 def path(plural: str, namespace: str, name: str = "") -> str:
     """The API path of a ConfigMap or Secret, or of their collection."""
     return f"/api/v1/namespaces/{namespace}/{plural}/{name}".rstrip("/")
@@ -114,7 +115,7 @@ async def tick(kube: KubeApi, namespace: str, fresh_as_of: str, stale: str) -> N
     }
     data = {TICK_FRESH_AS_OF: fresh_as_of, TICK_STALE: stale}
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-    await kube.apply(path(CONFIGMAPS, namespace, TICK_NAME), body, timeout=2)
+    await kube.apply(path(CONFIGMAPS, namespace, TICK_NAME), body)
 
 
 def _taken(plural: str, metadata: Mapping[str, Any]) -> Stalled:

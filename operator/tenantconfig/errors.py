@@ -30,7 +30,7 @@ class Reason(StrEnum):
     NOT_OWNED = "NotOwned"  # the store holds data of the scope that nobody here wrote
     CONFIGMAP_CONFLICT = "ConfigMapConflict"  # the target exists and is not ours
     SECRET_NOT_FOUND = "SecretNotFound"  # a source Secret, or its key, is missing  # noqa: S105
-    SECRETS_NOT_PERMITTED = "SecretsNotPermitted"  # the operator runs without access to Secrets  # noqa: S105
+    SECRETS_NOT_PERMITTED = "SecretsNotPermitted"  # the operator runs without access to Secrets
     SNAPSHOT_TOO_LARGE = "SnapshotTooLarge"  # the projection exceeds what a ConfigMap holds (1 MiB)
     MISSING = "Missing"  # an observed key is not in its store
     SUSPENDED = "Suspended"  # spec.suspend is true

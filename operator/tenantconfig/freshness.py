@@ -30,8 +30,9 @@ async def tick(
         pending = oldest()
         fresh_as_of = now if pending is None else min(now, pending)
         try:
-            await configmaps.tick(kube, namespace, rfc3339(fresh_as_of), stale_json(unverified()))
-        except TenantConfigError as error:
+            async with asyncio.timeout(PERIOD_SECONDS):
+                await configmaps.tick(kube, namespace, rfc3339(fresh_as_of), stale_json(unverified()))
+        except (TenantConfigError, TimeoutError) as error:
             logger.warning("The tick could not be written: %s", error)
         await asyncio.sleep(PERIOD_SECONDS)
 

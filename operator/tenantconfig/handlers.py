@@ -12,7 +12,8 @@ patch, and fail in deletion alone, where kopf has to keep the finalizer.
 """
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import kopf
@@ -21,7 +22,7 @@ from tenantconfig.inputs import Facts, needs_pass, needs_pass_at_start, tampered
 from tenantconfig.known import Known, controller_uid
 from tenantconfig.model import GROUP, LABEL_SOURCE, LABEL_TENANT, VERSION, ResourceRef
 from tenantconfig.passes import Passes
-from tenantconfig.spec import FINALIZER
+from tenantconfig.spec import FINALIZER, Body
 
 TENANT_CONFIGS = (GROUP, VERSION, "tenantconfigs")
 CONFIG_STORES = (GROUP, VERSION, "configstores")
@@ -30,6 +31,8 @@ CONFIGMAPS = ("", "v1", "configmaps")
 SECRETS = ("", "v1", "secrets")
 
 DELETION_RETRY_SECONDS = 5
+
+Kind = tuple[str, str, str]
 
 
 class GenerationDiffBase(kopf.DiffBaseStorage):
@@ -51,6 +54,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.persistence.diffbase_storage = GenerationDiffBase()
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)  # of failing deletions only
     settings.posting.enabled = False
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for every handler of every event
     settings.watching.chunk_size = 500
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
@@ -74,7 +78,7 @@ class Handlers:
         """A registry with all handlers."""
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(login)
-        seen = [
+        seen: list[tuple[Kind, Callable[[Body], object], Any]] = [
             (TENANT_CONFIGS, self._known.see_tenant_config, self.tenant_config),
             (CONFIG_STORES, self._known.see_store, self.config_store),
             (NAMESPACES, self._known.see_namespace, self.namespace),
@@ -90,18 +94,25 @@ class Handlers:
         kopf.on.delete(*TENANT_CONFIGS, id="remove", registry=registry)(self.remove)
         return registry
 
-    async def bring(self, namespace: str, name: str, **_: Any) -> None:
-        await self._scopes.turn(ResourceRef(namespace, name))
+    async def serve(self, *, secrets: bool) -> None:
+        """Handle events until a signal; kopf then cancels every task that was made in the meantime."""
+        settings = kopf.OperatorSettings()
+        configure(settings)
+        registry = self.registry(secrets=secrets)
+        await kopf.operator(registry=registry, settings=settings, clusterwide=True, standalone=True)
 
-    async def remove(self, namespace: str, name: str, **_: Any) -> None:
-        outcome = await self._scopes.turn(ResourceRef(namespace, name))
+    async def bring(self, *, body: kopf.Body, **_: Any) -> None:
+        await self._scopes.turn(ref_of(body))
+
+    async def remove(self, *, body: kopf.Body, **_: Any) -> None:
+        outcome = await self._scopes.turn(ref_of(body))
         if outcome.error or outcome.retry:
             message = outcome.error.message if outcome.error else "a defect of the operator; its log has more"
             raise kopf.TemporaryError(message, delay=DELETION_RETRY_SECONDS)
 
-    async def tenant_config(self, type: str | None, body: kopf.Body, namespace: str, name: str, **_: Any) -> None:
+    async def tenant_config(self, *, type: str | None, body: kopf.Body, **_: Any) -> None:
         self._start()
-        ref = ResourceRef(namespace, name)
+        ref = ref_of(body)
         if type == "DELETED":
             self._known.forget_tenant_config(ref, body["metadata"]["uid"])
         elif facts := self._known.facts(ref):
@@ -109,7 +120,7 @@ class Handlers:
             if due:
                 self._scopes.request(ref)
 
-    async def config_store(self, type: str | None, name: str, **_: Any) -> None:
+    async def config_store(self, *, type: str | None, name: str, **_: Any) -> None:
         self._start()
         if type == "DELETED":
             self._known.forget_store(name)
@@ -120,24 +131,24 @@ class Handlers:
                 self._stores.request(store.name)
         self._consider(self._known.all())
 
-    async def namespace(self, type: str | None, name: str, **_: Any) -> None:
+    async def namespace(self, *, type: str | None, name: str, **_: Any) -> None:
         self._start()
         if type == "DELETED":
             self._known.forget_namespace(name)
         self._consider(self._known.in_namespace(name))
 
-    async def configmap(self, type: str | None, body: kopf.Body, name: str, **_: Any) -> None:
+    async def configmap(self, *, type: str | None, body: kopf.Body, name: str, **_: Any) -> None:
         self._start()
         uid = self._known.forget_configmap(body) if type == "DELETED" else controller_uid(body)
         facts = self._known.owner(uid)
         if facts and facts.configmap_name == name and tampered(facts, self._known.target(facts)):
             self._scopes.request(facts.ref)
 
-    async def secret(self, type: str | None, body: kopf.Body, namespace: str, **_: Any) -> None:
+    async def secret(self, *, type: str | None, body: kopf.Body, **_: Any) -> None:
         self._start()
         if type == "DELETED":
             self._known.forget_secret(body)
-        self._consider(self._known.in_namespace(namespace))
+        self._consider(self._known.in_namespace(body["metadata"]["namespace"]))
         owner = self._known.owner(controller_uid(body))
         if owner and not owner.deleting and type is not None:
             self._scopes.request(owner.ref)
@@ -163,7 +174,11 @@ class Handlers:
                 self._scopes.request(facts.ref)
 
 
-def indexed(see: Any) -> Any:
+def ref_of(body: kopf.Body) -> ResourceRef:
+    return ResourceRef(body["metadata"]["namespace"], body["metadata"]["name"])
+
+
+def indexed(see: Callable[[Body], object]) -> Any:
     """A kopf index function that shows an object to `see` and indexes nothing."""
 
     async def index(body: kopf.Body, **_: Any) -> None:

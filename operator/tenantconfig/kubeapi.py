@@ -43,29 +43,29 @@ class KubeApi:
     async def close(self) -> None:
         await self._api.close()
 
-    async def get(self, path: str, timeout: float = TIMEOUT_SECONDS) -> Body:
+    async def get(self, path: str, timeout: float = TIMEOUT_SECONDS) -> Body:  # noqa: ASYNC109  the transport's own
         return await self._request("GET", path, timeout=timeout)
 
-    async def post(self, path: str, body: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) -> Body:
-        return await self._request("POST", f"{path}?fieldManager={FIELD_MANAGER}", body, timeout=timeout)
+    async def post(self, path: str, body: Mapping[str, Any]) -> Body:
+        return await self._request("POST", f"{path}?fieldManager={FIELD_MANAGER}", body)
 
-    async def put(self, path: str, body: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) -> Body:
-        return await self._request("PUT", f"{path}?fieldManager={FIELD_MANAGER}", body, timeout=timeout)
+    async def put(self, path: str, body: Mapping[str, Any]) -> Body:
+        return await self._request("PUT", f"{path}?fieldManager={FIELD_MANAGER}", body)
 
-    async def apply(self, path: str, body: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) -> Body:
+    async def apply(self, path: str, body: Mapping[str, Any]) -> Body:
         """Server-side apply; what others set in the same fields is overruled."""
         query = f"{path}?fieldManager={FIELD_MANAGER}&force=true"
-        return await self._request("PATCH", query, body, "application/apply-patch+yaml", timeout)
+        return await self._request("PATCH", query, body, "application/apply-patch+yaml")
 
-    async def merge(self, path: str, body: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) -> Body:
+    async def merge(self, path: str, body: Mapping[str, Any]) -> Body:
         """JSON merge patch."""
         query = f"{path}?fieldManager={FIELD_MANAGER}"
-        return await self._request("PATCH", query, body, "application/merge-patch+json", timeout)
+        return await self._request("PATCH", query, body, "application/merge-patch+json")
 
-    async def delete(self, path: str, uid: str, timeout: float = TIMEOUT_SECONDS) -> Body:
+    async def delete(self, path: str, uid: str) -> Body:
         """Delete the object if it still is the one with `uid`."""
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
-        return await self._request("DELETE", path, body, timeout=timeout)
+        return await self._request("DELETE", path, body)
 
     async def _request(
         self,
@@ -73,7 +73,7 @@ class KubeApi:
         path: str,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
-        timeout: float = TIMEOUT_SECONDS,
+        timeout: float = TIMEOUT_SECONDS,  # noqa: ASYNC109  the transport's own
     ) -> Body:
         headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
@@ -85,7 +85,8 @@ class KubeApi:
             raise Transient(
                 Reason.KUBERNETES_FAILED, f"the API server did not answer ({type(error).__name__})"
             ) from error
-        answer: Body = json.loads(payload) if response.headers.get("Content-Type", "").startswith("application/json") else {}
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        answer: Body = json.loads(payload) if is_json else {}
         if response.status >= 400:
             raise _error(method, path, response.status, answer)
         return answer
@@ -105,4 +106,3 @@ def _error(method: str, path: str, status: int, answer: Body) -> TenantConfigErr
     if status in {400, 413, 422}:
         return Stalled(Reason.KUBERNETES_FAILED, f"{what} is refused: {message}")
     return Transient(Reason.KUBERNETES_FAILED, f"{what} failed with status {status}")
-

@@ -75,7 +75,7 @@ class Passes(Generic[K]):
     async def turn(self, key: K) -> Outcome:
         """Ask for a pass, and wait for the first one that begins from now on."""
         self.request(key)
-        waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._turns[key].waiters.append(waiter)
         return await waiter
 

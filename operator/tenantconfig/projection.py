@@ -14,7 +14,6 @@ from tenantconfig.model import (
     LABEL_SOURCE,
     MANAGED_BY,
     VERSION,
-    Scope,
     TenantConfig,
     Version,
     digest,
@@ -62,7 +61,8 @@ class Write(Enum):
 
 def project(held: Iterable[tuple[str, Held]]) -> Projection:
     """Sort what the stores hold into text for everyone and sensitive values."""
-    entries, sensitive = {}, {}
+    entries: dict[str, str] = {}
+    sensitive: dict[str, str] = {}
     for key, each in held:
         (sensitive if each.sensitive else entries)[key] = each.text
     return Projection(entries, sensitive)
@@ -148,8 +148,3 @@ def _metadata(resource: TenantConfig, name: str, labels: dict[str, str]) -> dict
         "annotations": {},
         "ownerReferences": [owner],
     }
-
-
-def scope_of(actual: Projected) -> Scope:
-    """The scope that a projected object's labels name."""
-    return Scope.from_labels(actual.labels)

@@ -239,7 +239,7 @@ class Reconciler:
         keys = {each.key for each in place.desired} | claim.policies.keys()
         settled = resource.status.ready and resource.status.inputs == inputs(Facts.of(resource), self._around)
         if resource.deleting or (place.location.id in resource.status.locations and not settled):
-            keys |= {each.key for each in (*resource.entries, *resource.status.entries)}
+            keys |= {each.key for each in resource.entries} | {each.key for each in resource.status.entries}
         contents = await self._thread(lambda: place.store.read(resource.scope, keys, claim))
         release = resource.deleting and resource.retain
         return Work(place, contents, plan_release(contents, claim) if release else plan(place.desired, contents, claim))

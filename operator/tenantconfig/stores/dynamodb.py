@@ -126,7 +126,8 @@ def parts(changes: Changes) -> Iterator[Part]:
     """The changes in runs that fit a transaction; one empty run when only ownership changes."""
     run: list[Put | Delete] = []
     size = 0
-    for each in (*changes.puts, *changes.deletes):
+    everything: tuple[Put | Delete, ...] = (*changes.puts, *changes.deletes)
+    for each in everything:
         weight = len(each.value.text.encode()) + 1024 if isinstance(each, Put) else 1024
         if run and (len(run) == MAX_CHANGES or size + weight > MAX_TRANSACTION_BYTES):
             yield tuple(run)

@@ -59,4 +59,3 @@ class MemoryStore:
         for key in keys:
             if held := self.rows.get((scope, key)):
                 self.rows[scope, key] = replace(held, owner=owner)
-

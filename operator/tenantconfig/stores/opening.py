@@ -1,7 +1,7 @@
 """From a recorded location to the store behind it. Third parties join by entry point."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import entry_points
 
 from tenantconfig.errors import Reason, Stalled
@@ -15,7 +15,7 @@ from tenantconfig.stores.ssm import SSMStore
 ENTRY_POINTS = "tenantconfig.stores"
 
 
-@lru_cache(maxsize=None)
+@cache
 def open_store(location: Location, options: Options) -> Store:
     """The store at `location`, the same one for the same arguments. No requests yet.
 

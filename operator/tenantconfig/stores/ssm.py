@@ -55,7 +55,7 @@ class SSMStore:
 
     def read(self, scope: Scope, keys: Collection[str], claim: Claim) -> Contents:
         names = {self._parameter(scope, key): key for key in sorted(keys)}
-        held = {}
+        held: dict[str, Held] = {}
         with translated(self._name):
             for chunk in chunks(list(names), MAX_BATCH):
                 answer = self._client.get_parameters(Names=chunk, WithDecryption=True)
