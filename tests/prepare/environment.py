@@ -1,11 +1,13 @@
 """The virtual environment: pinned dependencies and this project, editable."""
 
 import platform
+import shutil
 import sys
 import venv
+from pathlib import Path
 
 from prepare.report import Report, StepFailed
-from prepare.store import PYTHON, ROOT, VENV, digest, locked
+from prepare.store import PYTHON, ROOT, VENV, cache_directory, digest, locked
 
 PINNED = [ROOT / "requirements" / "operator.txt", ROOT / "requirements" / "dev.txt"]
 OLDEST = (3, 11)
@@ -52,6 +54,23 @@ def install(report: Report) -> None:
         report.say("dependencies installed")
 
 
+def bring(report: Report, requirements: Path) -> Path:
+    """Installs packages into a directory of the cache: they only carry programs, which no environment needs."""
+    target = brought(requirements)
+    with locked(target.with_suffix(".lock")):
+        if not target.exists():
+            partial = target.with_name(f"{target.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            pip(report, "--require-hashes", "--no-deps", "--target", str(partial), "-r", str(requirements))
+            partial.rename(target)
+    return target
+
+
+def brought(requirements: Path) -> Path:
+    """Where `bring` installs them."""
+    return cache_directory() / f"{requirements.stem}-{digest([requirements], sys.platform, platform.machine())}"
+
+
 def pip(report: Report, *arguments: str) -> None:
-    """Installs into the environment."""
+    """Runs the environment's pip."""
     report.run([str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments])
