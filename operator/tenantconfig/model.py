@@ -111,6 +111,20 @@ class NamespaceRights:
         return bool({tenant, ALL_TENANTS} & self.reads)
 
 
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says of its bearer: a service account's namespace, or tenants and perhaps more."""
+
+    issuer: str  # its name in the issuers file
+    subject: str
+    expires_at: float  # Unix time
+    vouched: frozenset[str]  # tenants that the issuer may speak for, or `*`
+    namespace: str | None = None  # of a service account; the three claims below are everyone else's
+    tenants: frozenset[str] = frozenset()
+    environments: frozenset[str] | None = None  # None: the issuer is configured without this claim
+    services: frozenset[str] | None = None
+
+
 class Policy(StrEnum):
     """Who owns the value of an entry."""
 

@@ -1,0 +1,301 @@
+"""Bearer tokens to claims: who asks, as vouched for by an issuer that the issuers file names.
+
+Only what the file says counts. A token's own hints at keys (`jku`, `x5u`, `jwk`)
+are ignored; algorithms are fixed; keys are fetched through a callable, cached,
+and looked for again, at most once per cool-down, when a token names an unknown
+one. No message contains any part of a token.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from jwt.types import Options
+
+from tenantconfig.model import ALL_TENANTS, Claims
+
+ALGORITHMS = {"RS256": ("RSA", None), "ES256": ("EC", "P-256")}  # with the key type and curve that each needs
+MAX_TOKEN_BYTES = 16 * 1024
+LEEWAY_SECONDS = 10.0  # between clocks, for what may not be in the future
+COOL_DOWN_SECONDS = 10.0
+KEYS_MAX_AGE_SECONDS = 600.0
+REQUIRED = ("iss", "aud", "exp", "iat", "sub")
+
+FetchKeys = Callable[[], Awaitable[Mapping[str, Any]]]  # a JWKS
+
+logger = logging.getLogger(__name__)
+
+
+class TokenRefused(Exception):
+    """The caller is nobody; the message says why, for the caller."""
+
+
+class KeysUnavailable(Exception):
+    """The issuer's keys could not be fetched yet: nothing can be said about the caller."""
+
+
+class IssuersInvalid(Exception):
+    """The issuers file cannot be used; the message names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """One entry of the issuers file."""
+
+    name: str
+    issuer: str  # the `iss` of its tokens; empty for the cluster's own: as the API server says
+    audiences: frozenset[str]
+    jwks_uri: str = ""
+    jwks_file: str = ""
+    kubernetes: bool = False
+    algorithms: frozenset[str] = frozenset(ALGORITHMS)
+    tenants: frozenset[str] = frozenset()
+    tenant_claim: tuple[str, ...] = ()
+    environment_claim: tuple[str, ...] = ()
+    service_claim: tuple[str, ...] = ()
+
+
+class Keys:
+    """The keys of one issuer."""
+
+    def __init__(self, issuer: Issuer, fetch: FetchKeys, clock: Callable[[], float]) -> None:
+        self.issuer = issuer
+        self._fetch = fetch
+        self._clock = clock
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fetched_at = -math.inf
+        self._tried_at = -math.inf
+        self._lock = asyncio.Lock()
+
+    async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
+        """The key, fetched first if it is unknown or what is known is old. Raises TokenRefused, KeysUnavailable."""
+        if self._wanted(kid):
+            async with self._lock:
+                if self._wanted(kid):
+                    await self._refresh()
+        if self._fetched_at == -math.inf:
+            raise KeysUnavailable(f"the keys of issuer {self.issuer.name} cannot be fetched at the moment")
+        key = self._keys.get(kid)
+        if key is None:
+            raise TokenRefused(f"the issuer {self.issuer.name} has no such signing key")
+        if key.algorithm_name != algorithm:
+            raise TokenRefused("the token's algorithm is not its key's")
+        return key
+
+    def _wanted(self, kid: str) -> bool:
+        now = self._clock()
+        old = kid not in self._keys or now - self._fetched_at >= KEYS_MAX_AGE_SECONDS
+        return old and now - self._tried_at >= COOL_DOWN_SECONDS
+
+    async def _refresh(self) -> None:
+        self._tried_at = self._clock()
+        try:
+            self._keys = parse_keys(await self._fetch(), self.issuer.algorithms)
+            self._fetched_at = self._clock()
+        except Exception as error:  # whatever the callable raises: what is known goes on being used
+            logger.warning("cannot fetch the keys of issuer %s: %s", self.issuer.name, error)
+
+
+class Verifier:
+    """Tokens of any configured issuer."""
+
+    def __init__(self, keys: Sequence[Keys], wall_clock: Callable[[], float]) -> None:
+        self._keys = keys
+        self._wall_clock = wall_clock
+
+    async def verify(self, token: str) -> Claims:
+        """The claims of a valid token. Raises TokenRefused, KeysUnavailable."""
+        header, unverified = _peek(token)
+        candidates = [keys for keys in self._keys if keys.issuer.issuer == unverified.get("iss")]
+        audiences = _audiences(unverified.get("aud"))
+        keys = next((keys for keys in candidates if keys.issuer.audiences & audiences), None)
+        if not candidates:
+            raise TokenRefused("the token's issuer is not known here")
+        if keys is None:
+            raise TokenRefused("the token is not for this audience")
+        algorithm, kid = header.get("alg"), header.get("kid", "")
+        if not isinstance(algorithm, str) or not isinstance(kid, str):
+            raise TokenRefused("the token is malformed")
+        if algorithm not in keys.issuer.algorithms:
+            raise TokenRefused("the token's algorithm is not allowed")
+        key = await keys.find(kid, algorithm)
+        return check(token, key, keys.issuer, self._wall_clock())
+
+
+def check(token: str, key: jwt.PyJWK, issuer: Issuer, now: float) -> Claims:
+    """The claims of a token signed with `key`. Pure. Raises TokenRefused."""
+    options: Options = {"require": list(REQUIRED)}
+    options |= {"verify_exp": False, "verify_nbf": False, "verify_iat": False}  # below, by the clock that is given
+    try:
+        payload = jwt.decode(
+            token,
+            key,
+            algorithms=[key.algorithm_name],
+            audience=sorted(issuer.audiences),
+            issuer=issuer.issuer,
+            options=options,
+        )
+    except jwt.MissingRequiredClaimError as error:
+        raise TokenRefused(f"the token has no claim {error.claim}") from None
+    except jwt.PyJWTError as error:
+        raise TokenRefused(_refusals.get(type(error), "the token is malformed")) from None
+    expires_at = _instant(payload, "exp")
+    if expires_at <= now:
+        raise TokenRefused("the token has expired")
+    if any(_instant(payload, claim) > now + LEEWAY_SECONDS for claim in ("iat", "nbf") if claim in payload):
+        raise TokenRefused("the token is not valid yet")
+    return _claims(payload, issuer, expires_at)
+
+
+_refusals: dict[type[jwt.PyJWTError], str] = {
+    jwt.InvalidSignatureError: "the token's signature is not its issuer's",
+    jwt.InvalidAudienceError: "the token is not for this audience",
+    jwt.InvalidIssuerError: "the token's issuer is not known here",
+    jwt.InvalidAlgorithmError: "the token's algorithm is not allowed",
+}
+
+
+def parse_keys(jwks: Mapping[str, Any], algorithms: frozenset[str]) -> dict[str, jwt.PyJWK]:
+    """The signing keys of a JWKS by kid; what is not for an allowed algorithm is left out."""
+    found = {}
+    for each in jwks.get("keys", ()):
+        algorithm = next((name for name in sorted(algorithms) if _fits(each, name)), None)
+        if algorithm and each.get("use", "sig") == "sig":
+            try:
+                found[str(each.get("kid", ""))] = jwt.PyJWK(dict(each), algorithm=algorithm)
+            except jwt.PyJWTError as error:
+                logger.warning("a key of a JWKS cannot be used: %s", type(error).__name__)
+    return found
+
+
+def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
+    kind, curve = ALGORITHMS[algorithm]
+    return key.get("kty") == kind and key.get("crv") == curve and key.get("alg", algorithm) == algorithm
+
+
+def _peek(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Header and payload as the token has them: good for choosing the issuer, and for nothing else."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise TokenRefused(f"the token is longer than {MAX_TOKEN_BYTES} bytes")
+    try:
+        decoded = jwt.decode_complete(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        raise TokenRefused("the token is malformed") from None
+    return decoded["header"], decoded["payload"]
+
+
+def _audiences(claim: Any) -> frozenset[str]:
+    listed = claim if isinstance(claim, list) else [claim]
+    return frozenset(each for each in listed if isinstance(each, str))
+
+
+def _instant(payload: Mapping[str, Any], claim: str) -> float:
+    value = payload[claim]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TokenRefused(f"the token's claim {claim} is not a time")
+    return float(value)
+
+
+def _claims(payload: Mapping[str, Any], issuer: Issuer, expires_at: float) -> Claims:
+    subject = str(payload["sub"])
+    if issuer.kubernetes:
+        namespace = _at(payload, ("kubernetes.io", "namespace"))
+        if not isinstance(namespace, str) or not namespace:
+            raise TokenRefused("the token names no namespace: it is not a pod's service-account token")
+        return Claims(issuer.name, subject, expires_at, issuer.tenants, namespace=namespace)
+    return Claims(
+        issuer.name,
+        subject,
+        expires_at,
+        issuer.tenants,
+        tenants=_texts(_at(payload, issuer.tenant_claim)),
+        environments=_texts(_at(payload, issuer.environment_claim)) if issuer.environment_claim else None,
+        services=_texts(_at(payload, issuer.service_claim)) if issuer.service_claim else None,
+    )
+
+
+def _at(payload: Any, path: tuple[str, ...]) -> Any:
+    for element in path:
+        payload = payload.get(element) if isinstance(payload, Mapping) else None
+    return payload
+
+
+def _texts(claim: Any) -> frozenset[str]:
+    """A claim that is a text or a list of texts; anything else is nothing."""
+    listed = claim if isinstance(claim, list) else [claim]
+    return frozenset(each for each in listed if isinstance(each, str) and each)
+
+
+_KEY_FIELDS = ("jwksUri", "jwksFile", "kubernetes", "algorithms")
+_CLAIM_FIELDS = ("tenants", "tenantClaim", "environmentClaim", "serviceClaim")
+_FIELDS = frozenset({"name", "issuer", "audiences", *_KEY_FIELDS, *_CLAIM_FIELDS})
+
+
+def parse_issuers(document: Any) -> tuple[Issuer, ...]:
+    """The issuers file's content. Raises IssuersInvalid, naming the field."""
+    if not isinstance(document, list) or not document:
+        raise IssuersInvalid("a list of issuers is wanted, with at least one")
+    issuers = tuple(_issuer(each, f"[{index}]") for index, each in enumerate(document))
+    names = [issuer.name for issuer in issuers]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise IssuersInvalid(f"[{index}].name: {name} is there twice")
+    return issuers
+
+
+def _issuer(fields: Any, at: str) -> Issuer:
+    if not isinstance(fields, Mapping):
+        raise IssuersInvalid(f"{at}: a mapping is wanted")
+    unknown = sorted(str(field) for field in fields if field not in _FIELDS)
+    if unknown:
+        raise IssuersInvalid(f"{at}.{unknown[0]}: unknown field; known are {', '.join(sorted(_FIELDS))}")
+    kubernetes = fields.get("kubernetes", False)
+    if not isinstance(kubernetes, bool):
+        raise IssuersInvalid(f"{at}.kubernetes: true or false is wanted")
+    issuer = Issuer(
+        name=_text(fields, "name", at, required=True),
+        issuer=_text(fields, "issuer", at, required=not kubernetes),
+        audiences=frozenset(_list(fields, "audiences", at, required=True)),
+        jwks_uri=_text(fields, "jwksUri", at),
+        jwks_file=_text(fields, "jwksFile", at),
+        kubernetes=kubernetes,
+        algorithms=frozenset(_list(fields, "algorithms", at) or ALGORITHMS),
+        tenants=frozenset(_list(fields, "tenants", at, required=not kubernetes) or [ALL_TENANTS]),
+        tenant_claim=_list(fields, "tenantClaim", at, required=not kubernetes),
+        environment_claim=_list(fields, "environmentClaim", at),
+        service_claim=_list(fields, "serviceClaim", at),
+    )
+    _refuse(issuer, at)
+    return issuer
+
+
+def _refuse(issuer: Issuer, at: str) -> None:
+    if sum((bool(issuer.jwks_uri), bool(issuer.jwks_file), issuer.kubernetes)) != 1:
+        raise IssuersInvalid(f"{at}: exactly one of jwksUri, jwksFile and kubernetes: true is wanted")
+    if issuer.jwks_uri and not issuer.jwks_uri.startswith("https://"):
+        raise IssuersInvalid(f"{at}.jwksUri: an https:// address is wanted; keys must not be fetched in the clear")
+    foreign = sorted(issuer.algorithms - ALGORITHMS.keys())
+    if foreign:
+        raise IssuersInvalid(f"{at}.algorithms: {foreign[0]} is not one of {', '.join(ALGORITHMS)}")
+    if issuer.kubernetes and (issuer.tenant_claim or issuer.environment_claim or issuer.service_claim):
+        raise IssuersInvalid(f"{at}: the cluster's own tokens have no tenant claims; their namespace decides")
+
+
+def _text(fields: Mapping[str, Any], field: str, at: str, *, required: bool = False) -> str:
+    value = fields.get(field, "")
+    if not isinstance(value, str) or (required and not value):
+        raise IssuersInvalid(f"{at}.{field}: a text is wanted")
+    return value
+
+
+def _list(fields: Mapping[str, Any], field: str, at: str, *, required: bool = False) -> tuple[str, ...]:
+    value = fields.get(field)
+    if value is None and not required:
+        return ()
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) and each for each in value):
+        raise IssuersInvalid(f"{at}.{field}: a list of texts is wanted, with at least one")
+    return tuple(value)

@@ -1,0 +1,267 @@
+"""The latest of every scope, and who has been told what. Pure: no network, no clock, no tasks.
+
+A subscription is one slot, the thing last said, and never a queue. A change puts
+the subscription on its watcher's list of what is owed, once, and calls the
+watcher's `wake`; what to say is decided when the watcher asks, from the latest
+there is then. So a slow reader skips versions, costs nobody anything, and
+publishing waits for no one.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from tenantconfig.model import Scope, Snapshot, Version
+from tenantconfig.watch.standing import UNKNOWN, AbsentReason, Stale, StaleReason, Standing
+
+
+class Published:
+    """A snapshot, and the bytes that the edge made of it once for all subscribers."""
+
+    __slots__ = ("encoded", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.encoded: bytes | None = None
+
+
+class Say(Enum):
+    """The kinds of answer."""
+
+    SNAPSHOT = auto()
+    CURRENT = auto()
+    ABSENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a subscriber is to be told now."""
+
+    say: Say
+    scope: Scope
+    published: Published | None = None  # of SNAPSHOT
+    version: Version | None = None  # of CURRENT
+    absent: AbsentReason | None = None  # of ABSENT
+
+
+class Subscription:
+    """What one stream was told about one scope."""
+
+    __slots__ = ("acknowledged", "error", "known", "owed", "said", "scope", "subscriber", "watcher", "whole")
+
+    def __init__(self, watcher: "Watcher", scope: Scope, known: Version | None, subscriber: str) -> None:
+        self.watcher = watcher
+        self.scope = scope
+        self.known = known
+        self.subscriber = subscriber
+        self.said: Version | AbsentReason | None = None
+        self.acknowledged: Version | None = None
+        self.error = ""  # of the version refused last
+        self.whole = False  # a version was refused: a difference to it would apply to nothing
+        self.owed = False
+
+
+class _Slot:
+    __slots__ = ("published", "standing", "subscriptions")
+
+    def __init__(self) -> None:
+        self.standing = UNKNOWN
+        self.published: Published | None = None
+        self.subscriptions: dict[Watcher, Subscription] = {}
+
+
+def answer(standing: Standing, known: Version | None, said: Version | AbsentReason | None) -> Say | None:
+    """What to say to a subscriber who knows `known` and was told `said`; None: nothing (more)."""
+    if behind(standing, known):
+        return None
+    if standing.snapshot:
+        version = standing.snapshot.version
+        if said == version:
+            return None
+        return Say.CURRENT if said is None and known == version else Say.SNAPSHOT
+    if standing.absent is None or said == standing.absent:
+        return None
+    return Say.ABSENT
+
+
+def behind(standing: Standing, known: Version | None) -> bool:
+    """Whether this server's news are older than what the client knows."""
+    if known is None or standing.absent is AbsentReason.NOT_FOUND:
+        return False
+    return standing.revision < known.revision
+
+
+class Hub:
+    """All scopes; fed by the feed, read by the watchers."""
+
+    def __init__(self) -> None:
+        self.synced = False
+        self.fresh_as_of: datetime | None = None
+        self.on_tick: Callable[[], None] = lambda: None
+        self._slots: dict[Scope, _Slot] = {}
+        self._stale: dict[Scope, Stale] = {}  # as judged here
+        self._unverified: Mapping[Scope, Stale] = {}  # as the controller says
+
+    def standing(self, scope: Scope) -> Standing:
+        slot = self._slots.get(scope)
+        return slot.standing if slot else UNKNOWN
+
+    def settle(self, scope: Scope, standing: Standing) -> None:
+        """Take the scope's new standing, and owe it to whoever watches it."""
+        slot = self._slots.setdefault(scope, _Slot())
+        before, slot.standing = slot.standing, standing
+        if slot.published is None or slot.published.snapshot is not standing.snapshot:
+            slot.published = Published(standing.snapshot) if standing.snapshot else None
+        if standing.stale:
+            self._stale[scope] = standing.stale
+        else:
+            self._stale.pop(scope, None)
+        if self.synced and (before.version, before.absent) != (standing.version, standing.absent):
+            _owe(slot)
+
+    def forget(self, scope: Scope) -> bool:
+        """Drop what is known of a scope, unless somebody watches it."""
+        slot = self._slots.get(scope)
+        if slot and slot.subscriptions:
+            return False
+        self._slots.pop(scope, None)
+        self._stale.pop(scope, None)
+        return True
+
+    def sync(self) -> None:
+        """The cluster has been read: from now on, what is not there is absent."""
+        if not self.synced:
+            self.synced = True
+            for slot in self._slots.values():
+                _owe(slot)
+
+    def tick(self, fresh_as_of: datetime, unverified: Mapping[Scope, Stale]) -> None:
+        """Take the controller's word on how fresh all is; an earlier time than known changes nothing."""
+        if self.fresh_as_of and fresh_as_of < self.fresh_as_of:
+            return
+        self.fresh_as_of, self._unverified = fresh_as_of, unverified
+        self.on_tick()
+
+    def stale(self, scope: Scope, known: Version | None = None) -> Stale | None:
+        """Whether what is said of a scope may not be the latest."""
+        if not self.synced:
+            return Stale(StaleReason.NOT_SYNCED)
+        found = self._stale.get(scope) or self._unverified.get(scope)
+        if found is None and behind(self.standing(scope), known):
+            return Stale(StaleReason.BEHIND)
+        return found
+
+    @property
+    def any_stale(self) -> bool:
+        return bool(self._stale or self._unverified) or not self.synced
+
+    def reply(self, scope: Scope, known: Version | None, said: Version | AbsentReason | None = None) -> Reply | None:
+        """What to tell someone who knows `known` and was told `said`."""
+        slot = self._slots.get(scope)
+        standing = slot.standing if slot else UNKNOWN
+        say = answer(standing, known, said) if self.synced else None
+        if say is None:
+            return None
+        if say is Say.SNAPSHOT and slot:
+            return Reply(say, scope, published=slot.published)
+        return Reply(say, scope, version=standing.version, absent=standing.absent)
+
+    def subscribe(self, subscription: Subscription) -> None:
+        self._slots.setdefault(subscription.scope, _Slot()).subscriptions[subscription.watcher] = subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        slot = self._slots[subscription.scope]
+        del slot.subscriptions[subscription.watcher]
+        if not slot.subscriptions and slot.standing is UNKNOWN:
+            del self._slots[subscription.scope]
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+
+def _owe(slot: _Slot) -> None:
+    for subscription in slot.subscriptions.values():
+        subscription.watcher.owe(subscription)
+
+
+class Watcher:
+    """One stream's subscriptions, and what it is owed."""
+
+    __slots__ = ("_hub", "_owed", "_paying", "_wake", "subscriptions")
+
+    def __init__(self, hub: Hub, wake: Callable[[], None]) -> None:
+        self._hub = hub
+        self._wake = wake
+        self.subscriptions: dict[Scope, Subscription] = {}
+        self._owed: list[Subscription] = []
+        self._paying: list[Subscription] = []  # the former reversed, to pay in order
+
+    def subscribe(self, scope: Scope, known: Version | None = None, subscriber: str = "") -> None:
+        """Watch a scope, or start afresh: it is answered again."""
+        self.unsubscribe(scope)
+        subscription = self.subscriptions[scope] = Subscription(self, scope, known, subscriber)
+        self._hub.subscribe(subscription)
+        self.owe(subscription)
+
+    def unsubscribe(self, scope: Scope) -> None:
+        subscription = self.subscriptions.pop(scope, None)
+        if subscription:
+            self._hub.unsubscribe(subscription)
+
+    def acknowledge(self, scope: Scope, version: Version, error: str) -> None:
+        """Record what became of a version."""
+        subscription = self.subscriptions.get(scope)
+        if subscription:
+            subscription.error = error
+            if error:
+                subscription.whole = True
+            else:
+                subscription.acknowledged = version
+
+    def owe(self, subscription: Subscription) -> None:
+        if not subscription.owed:
+            subscription.owed = True
+            self._owed.append(subscription)
+            self._wake()
+
+    def next_reply(self) -> Reply | None:
+        """What to say next; None when nothing is owed."""
+        while subscription := self._next_owed():
+            subscription.owed = False
+            if self.subscriptions.get(subscription.scope) is not subscription:
+                continue
+            reply = self._hub.reply(subscription.scope, subscription.known, subscription.said)
+            if reply:
+                _note(subscription, reply)
+                return reply
+        return None
+
+    def _next_owed(self) -> Subscription | None:
+        if not self._paying:
+            self._paying, self._owed = self._owed[::-1], []
+        return self._paying.pop() if self._paying else None
+
+    def stale(self) -> list[tuple[Scope, Stale]]:
+        """Those of the watched scopes that are stale."""
+        found = []
+        for scope, subscription in self.subscriptions.items():
+            if self._hub.any_stale or (subscription.said is None and subscription.known):
+                stale = self._hub.stale(scope, subscription.known)
+                if stale:
+                    found.append((scope, stale))
+        return found
+
+    def close(self) -> None:
+        for scope in list(self.subscriptions):
+            self.unsubscribe(scope)
+        self._owed.clear()
+        self._paying.clear()
+
+
+def _note(subscription: Subscription, reply: Reply) -> None:
+    if reply.published:
+        subscription.said = reply.published.snapshot.version
+        subscription.whole = False
+    else:
+        subscription.said = reply.version if reply.say is Say.CURRENT else reply.absent

@@ -1,0 +1,177 @@
+"""The methods of the service, and all their streams: authentication, reading, writing, heartbeats, the end."""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from tenantconfig.access import Rights, denial
+from tenantconfig.identity import KeysUnavailable, TokenRefused, Verifier
+from tenantconfig.model import Claims
+from tenantconfig.watch.hub import Hub
+from tenantconfig.watch.service.encoding import snapshot_response
+from tenantconfig.watch.service.stream import End, Stream
+from tenantconfig.watch.v1 import codec
+from tenantconfig.watch.v1 import watch_pb2 as pb
+
+SERVICE = "tenantconfig.watch.v1.WatchService"
+MAX_STREAMS = 20_000
+LONGEST_PULSE_SECONDS = 4.0  # heartbeats come at least this often
+SHORTEST_PULSE_SECONDS = 1.0  # and at most this often
+BATCH = 100  # streams that are woken before others get their turn
+DRAIN_SECONDS = 5.0  # the most that ending all streams is spread over
+DRAIN_PER_SECOND = 500
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+logger = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """A call that ends with a status of its own."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.end: End = (code, message)
+
+
+class WatchService:
+    """All streams of a server."""
+
+    def __init__(
+        self, hub: Hub, verifier: Verifier, rights: Rights, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self.sent: Counter[str] = Counter()
+        self.streams: set[Stream] = set()
+        self._hub = hub
+        self._verifier = verifier
+        self._rights = rights
+        self._wall_clock = wall_clock
+        self._ticked = asyncio.Event()
+        self._draining = False
+        hub.on_tick = self._ticked.set
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """For a server; answers are bytes already, so nothing serialises them."""
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            "Watch": grpc.stream_stream_rpc_method_handler(self._watch, pb.WatchRequest.FromString, None),
+            "GetSnapshot": grpc.unary_unary_rpc_method_handler(
+                self._get_snapshot, pb.GetSnapshotRequest.FromString, None
+            ),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    @property
+    def subscriptions(self) -> int:
+        return sum(len(stream.watcher.subscriptions) for stream in self.streams)
+
+    def reauthorize(self, namespace: str) -> None:
+        """Look again at what the pods of a namespace may read."""
+        for stream in self.streams:
+            if stream.claims.namespace == namespace:
+                stream.reauthorize()
+
+    async def pulse(self) -> None:
+        """Heartbeats to all streams: when the tick advances, and now and then when it does not. Never returns."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ticked.wait(), LONGEST_PULSE_SECONDS - SHORTEST_PULSE_SECONDS)
+            self._ticked.clear()
+            for index, stream in enumerate(list(self.streams)):
+                stream.beat()
+                if index % BATCH == BATCH - 1:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(SHORTEST_PULSE_SECONDS)
+
+    async def drain(self) -> None:
+        """End all streams, spread out so that their clients do not reach the next server as one."""
+        self._draining = True
+        streams = list(self.streams)
+        pause = min(DRAIN_SECONDS, len(streams) / DRAIN_PER_SECOND) / max(1, len(streams))
+        for stream in streams:
+            stream.finish(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+            await asyncio.sleep(pause)
+
+    async def _watch(self, requests: AsyncIterator[pb.WatchRequest], context: Context) -> None:
+        try:
+            stream = await self._open(context)
+        except Refused as refused:
+            await context.abort(*refused.end)
+        expiry = asyncio.get_running_loop().call_later(
+            stream.claims.expires_at - self._wall_clock(),
+            lambda: stream.finish(grpc.StatusCode.UNAUTHENTICATED, "the token has expired"),
+        )
+        reader = asyncio.create_task(_read(stream, requests))
+        self.streams.add(stream)
+        try:
+            end = await self._write(stream, context)
+        finally:
+            self.streams.discard(stream)
+            expiry.cancel()
+            reader.cancel()
+            stream.watcher.close()
+        await context.abort(*end)
+
+    async def _open(self, context: Context) -> Stream:
+        claims = await self._authenticate(context)
+        if self._draining:
+            raise Refused(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        if len(self.streams) >= MAX_STREAMS:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the server takes {MAX_STREAMS} streams")
+        return Stream(self._hub, claims, self._rights)
+
+    async def _write(self, stream: Stream, context: Context) -> End:
+        while stream.end is None:
+            message = stream.next_message()
+            if message is None:
+                await stream.wait()
+            else:
+                kind, encoded = message
+                await context.write(encoded)
+                self.sent[kind] += 1
+        return stream.end
+
+    async def _authenticate(self, context: Context) -> Claims:
+        values = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+        scheme, _, token = str(values[0]).partition(" ") if len(values) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not token:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, "the metadata `authorization: Bearer <token>` is missing")
+        try:
+            return await self._verifier.verify(token.strip())
+        except TokenRefused as refused:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, str(refused)) from None
+        except KeysUnavailable as error:
+            raise Refused(grpc.StatusCode.UNAVAILABLE, str(error)) from None
+
+    async def _get_snapshot(self, request: pb.GetSnapshotRequest, context: Context) -> bytes:
+        try:
+            claims = await self._authenticate(context)
+            scope = codec.read_scope(request.scope)
+            reason = denial(claims, scope, self._rights)
+            if reason:
+                raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason)
+            if not self._hub.synced:
+                raise Refused(grpc.StatusCode.UNAVAILABLE, "the server has not read the cluster yet")
+        except codec.Malformed as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Refused as refused:
+            await context.abort(*refused.end)
+        return snapshot_response(self._hub, scope, codec.read_version(request.known))
+
+
+async def _read(stream: Stream, requests: AsyncIterator[pb.WatchRequest]) -> None:
+    """Take requests until the client has no more; it may go on listening then."""
+    try:
+        async for request in requests:
+            stream.take(request)
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        logger.exception("a stream's requests cannot be read")
+        stream.finish(grpc.StatusCode.INTERNAL, "the request could not be read")

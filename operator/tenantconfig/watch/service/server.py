@@ -1,0 +1,123 @@
+"""The listening socket: TLS, health, reflection, limits of the transport, and an orderly end."""
+
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tenantconfig.watch.service.calls import SERVICE, WatchService
+from tenantconfig.watch.v1 import watch_pb2  # noqa: F401  reflection finds the descriptors of what is imported
+
+MAX_REQUEST_BYTES = 64 * 1024  # a request names one scope
+STOP_SECONDS = 2.0  # what calls get to end once all streams were told to
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),  # two servers on one port would share its clients without anyone knowing
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_metadata_size", 32 * 1024),
+    # A storm of reconnections must wait, not fail: gRPC refuses what exceeds these by chance.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
+    # Dead clients are noticed, and clients may ask as often as ours do.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 3),
+    # Connections are spread over servers again now and then, and tokens looked at; gRPC jitters the age by a tenth.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+)
+
+logger = logging.getLogger(__name__)
+
+
+class CertificateInvalid(Exception):
+    """The certificate or its key cannot be used; the message names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Where the certificate and its key are, and will be again when they are renewed."""
+
+    certificate: Path
+    key: Path
+
+
+class Server:
+    """A gRPC server around the watch service."""
+
+    def __init__(self, service: WatchService) -> None:
+        self._service = service
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=OPTIONS)
+        self._server.add_generic_rpc_handlers((service.handler(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, listen: str, files: CertificateFiles | None) -> int:
+        """Listen, with TLS unless there are no files, and return the port. Nothing is SERVING yet."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        if files:
+            port = self._server.add_secure_port(listen, reloading_credentials(files))
+        else:
+            port = self._server.add_insecure_port(listen)
+        await self._server.start()
+        return port
+
+    async def serving(self) -> None:
+        """Say that this server is ready for clients."""
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self) -> None:
+        """Take no more clients, send the others away in good order, and end."""
+        await self._health.enter_graceful_shutdown()
+        await self._service.drain()
+        await self._server.stop(STOP_SECONDS)
+
+    async def _set_health(self, status: Any) -> None:
+        for name in ("", SERVICE):
+            await self._health.set(name, status)
+
+
+def reloading_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
+    """Credentials that follow the files: each handshake uses what is there then, if it can be used."""
+    known = _load(files)
+    seen = _stamp(files)
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal seen
+        try:
+            stamp = _stamp(files)
+            if stamp == seen:
+                return None
+            configuration = _load(files)
+        except (CertificateInvalid, OSError) as error:
+            logger.warning("the renewed certificate is not used: %s", error)
+            return None
+        seen = stamp
+        logger.info("certificate reloaded from %s", files.certificate)
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(known, fetch)  # type: ignore[arg-type]  # None: no change
+
+
+def _load(files: CertificateFiles) -> grpc.ServerCertificateConfiguration:
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files.certificate, files.key)  # gRPC would take a pair that does not match
+        return grpc.ssl_server_certificate_configuration([(files.key.read_bytes(), files.certificate.read_bytes())])
+    except OSError as error:
+        message = f"certificate {files.certificate} with key {files.key} cannot be used: {error.strerror or error}"
+        raise CertificateInvalid(message) from error
+
+
+def _stamp(files: CertificateFiles) -> tuple[tuple[int, int], ...]:
+    stats = (files.certificate.stat(), files.key.stat())
+    return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)

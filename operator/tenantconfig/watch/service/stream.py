@@ -1,0 +1,122 @@
+"""One Watch call: what it watches, and what it has to say. It reads and writes nothing itself."""
+
+import asyncio
+import logging
+
+import grpc
+
+from tenantconfig.access import Rights, denial
+from tenantconfig.model import Claims, Scope
+from tenantconfig.watch.hub import Hub, Watcher
+from tenantconfig.watch.service.encoding import encode_denied, encode_heartbeat, encode_reply
+from tenantconfig.watch.v1 import codec
+from tenantconfig.watch.v1 import watch_pb2 as pb
+
+MAX_SUBSCRIPTIONS = 5_000  # of one stream
+MAX_SUBSCRIBER = 256  # characters
+
+End = tuple[grpc.StatusCode, str]
+
+logger = logging.getLogger(__name__)
+
+
+class Stream:
+    """The state of a call."""
+
+    __slots__ = ("_denied", "_hub", "_rights", "_subscribed", "_waiter", "claims", "end", "heartbeat_due", "watcher")
+
+    def __init__(self, hub: Hub, claims: Claims, rights: Rights) -> None:
+        self.claims = claims
+        self.watcher = Watcher(hub, self.wake)
+        self.end: End | None = None
+        self.heartbeat_due = False
+        self._hub = hub
+        self._rights = rights
+        self._denied: dict[Scope, str] = {}
+        self._subscribed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Until woken; only when there was nothing to say, without a pause in between."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def finish(self, code: grpc.StatusCode, message: str) -> None:
+        """End the stream with a status; the first one counts."""
+        if self.end is None:
+            self.end = (code, message)
+            self.wake()
+
+    def beat(self) -> None:
+        self.heartbeat_due = True
+        self.wake()
+
+    def take(self, request: pb.WatchRequest) -> None:
+        """Do as a request says."""
+        try:
+            kind = request.WhichOneof("request")
+            if kind == "subscribe":
+                self._subscribe(request.subscribe)
+            elif kind == "unsubscribe":
+                self.watcher.unsubscribe(codec.read_scope(request.unsubscribe.scope))
+            elif kind == "acknowledge":
+                self._acknowledge(request.acknowledge)
+        except codec.Malformed as error:
+            self.finish(grpc.StatusCode.INVALID_ARGUMENT, f"{kind}.{error}")
+
+    def _subscribe(self, request: pb.Subscribe) -> None:
+        scope = codec.read_scope(request.scope)
+        first, self._subscribed = not self._subscribed, True
+        reason = denial(self.claims, scope, self._rights)
+        if reason and first:
+            self.finish(grpc.StatusCode.PERMISSION_DENIED, reason)
+        elif reason:
+            self._deny(scope, reason)
+        elif scope not in self.watcher.subscriptions and self._full:
+            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a stream watches at most {MAX_SUBSCRIPTIONS} scopes")
+        else:
+            self.watcher.subscribe(scope, codec.read_version(request.known), request.subscriber[:MAX_SUBSCRIBER])
+
+    @property
+    def _full(self) -> bool:
+        return len(self.watcher.subscriptions) + len(self._denied) >= MAX_SUBSCRIPTIONS
+
+    def _deny(self, scope: Scope, reason: str) -> None:
+        self.watcher.unsubscribe(scope)
+        if self._full:  # the client asks without reading the answers
+            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a stream watches at most {MAX_SUBSCRIPTIONS} scopes")
+        self._denied[scope] = reason
+        self.wake()
+
+    def _acknowledge(self, request: pb.Acknowledge) -> None:
+        scope, version = codec.read_scope(request.scope), codec.read_version(request.version)
+        if version is None:
+            raise codec.Malformed("version.revision: is required")
+        self.watcher.acknowledge(scope, version, request.error)
+        if request.error:
+            logger.info("a subscriber refused %s revision %d", scope, version.revision)
+
+    def reauthorize(self) -> None:
+        """Deny what the bearer may read no longer."""
+        for scope in list(self.watcher.subscriptions):
+            reason = denial(self.claims, scope, self._rights)
+            if reason:
+                self._deny(scope, reason)
+
+    def next_message(self) -> tuple[str, bytes] | None:
+        """Kind and bytes of what to say next; None when there is nothing."""
+        if self._denied:
+            scope, reason = next(iter(self._denied.items()))
+            del self._denied[scope]
+            return "denied", encode_denied(scope, reason)
+        reply = self.watcher.next_reply()
+        if reply:
+            return reply.say.name.lower(), encode_reply(reply)
+        if self.heartbeat_due:
+            self.heartbeat_due = False
+            return "heartbeat", encode_heartbeat(self._hub, self.watcher)
+        return None
