@@ -220,7 +220,13 @@ def test_columns_and_field_selectors(cluster: Cluster) -> None:
     assert row[8:10] == ["3f1c" * 16, "everything"]
 
 
-def test_short_names(cluster: Cluster) -> None:
-    shown = cluster.plane.kubectl("api-resources", "--api-group", "tenantconfig.dev", "--no-headers").stdout
-    names = {line.split()[0]: line.split()[1] for line in shown.splitlines()}
-    assert names == {"tenantconfigs": "tc,tcs", "configstores": "cstore"}
+def test_names(cluster: Cluster) -> None:
+    namespace = cluster.namespace()
+    cluster.admin.create(tenant_config(namespace))
+    for name in ("tc", "tcs", "tenantconfig", "tenantconfigs"):
+        # A category of the same name would hide the kind, and mean ConfigStores too.
+        listed = cluster.plane.kubectl("get", name, "-n", namespace, "-o", "name").stdout
+        assert listed.split() == ["tenantconfig.tenantconfig.dev/test"]
+    for name in ("cstore", "configstore", "configstores"):
+        listed = cluster.plane.kubectl("get", name, "-o", "name").stdout
+        assert "configstore.tenantconfig.dev/dynamodb" in listed.split()
