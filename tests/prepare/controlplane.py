@@ -10,14 +10,14 @@ from pathlib import Path
 
 from prepare import environment
 from prepare.report import Report, StepFailed
-from prepare.store import ROOT, cache_directory, digest, forget_old, locked
+from prepare.store import ROOT, cache_directory, digest, forget_old, locked, partial
 
 SOURCES = ROOT / "tests" / "controlplane"
 FLAGS = ["-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2"]
 GO_PACKAGE = ROOT / "requirements" / "go.txt"
 OVERRIDE = "TENANTCONFIG_CONTROLPLANE"
 SAY_EVERY = 100  # packages
-PACKAGES_PER_MINUTE = 200
+PACKAGES_PER_MINUTE = 300
 
 
 def binary() -> Path:
@@ -43,9 +43,8 @@ def build(report: Report) -> None:
             return
         go = _go(report)
         report.say("building the control plane: minutes the first time, then never again until it changes")
-        partial = target.with_name(f"{target.name}.partial")
-        _compile(report, go, partial)
-        partial.rename(target)
+        _compile(report, go, partial(target))
+        partial(target).rename(target)
         forget_old(target.parent, "controlplane-*")
         report.say(f"control plane built, {target.stat().st_size >> 20} MiB")
 

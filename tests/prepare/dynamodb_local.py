@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prepare import environment
 from prepare.report import Report, StepFailed
-from prepare.store import ROOT, cache_directory, digest, forget_old, locked
+from prepare.store import ROOT, cache_directory, digest, forget_old, locked, partial
 
 PROJECT = ROOT / "tests" / "dynamodb-local" / "pom.xml"
 JAVA_PACKAGE = ROOT / "requirements" / "java.txt"
@@ -47,16 +47,16 @@ def fetch(report: Report) -> None:
         if jars().exists():
             return
         report.say("fetching DynamoDB Local with Maven")
-        partial = jars().with_name(f"{jars().name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
         command = ["mvn", "--batch-mode", "--quiet", "--file", str(PROJECT)]
         try:
-            report.run([*command, "dependency:copy-dependencies", f"-DoutputDirectory={partial}"], environment=home)
+            report.run(
+                [*command, "dependency:copy-dependencies", f"-DoutputDirectory={partial(jars())}"], environment=home
+            )
         except StepFailed as error:
             report.say(f"{error}: DynamoDB's tests will run on moto")
             return
-        partial.rename(jars())
-        forget_old(jars().parent, "dynamodb-local-*[0-9a-f]")
+        partial(jars()).rename(jars())
+        forget_old(jars().parent, "dynamodb-local-*")
         report.say("DynamoDB Local fetched")
 
 

@@ -1,13 +1,12 @@
 """The virtual environment: pinned dependencies and this project, editable."""
 
 import platform
-import shutil
 import sys
 import venv
 from pathlib import Path
 
 from prepare.report import Report, StepFailed
-from prepare.store import PYTHON, ROOT, VENV, cache_directory, digest, locked
+from prepare.store import PYTHON, ROOT, VENV, cache_directory, digest, locked, partial
 
 PINNED = [ROOT / "requirements" / "operator.txt", ROOT / "requirements" / "dev.txt"]
 OLDEST = (3, 11)
@@ -59,10 +58,8 @@ def bring(report: Report, requirements: Path) -> Path:
     target = brought(requirements)
     with locked(target.with_suffix(".lock")):
         if not target.exists():
-            partial = target.with_name(f"{target.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            pip(report, "--require-hashes", "--no-deps", "--target", str(partial), "-r", str(requirements))
-            partial.rename(target)
+            pip(report, "--require-hashes", "--no-deps", "--target", str(partial(target)), "-r", str(requirements))
+            partial(target).rename(target)
     return target
 
 

@@ -46,6 +46,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def partial(target: Path) -> Path:
+    """A name for what is being made: of this process alone, since one that was killed may have left children at work."""
+    return target.with_name(f"{target.name}.{os.getpid()}.partial")
+
+
 def forget_old(directory: Path, pattern: str) -> None:
     """Removes all but the newest few, so that the cache does not grow with every change."""
     entries = sorted(directory.glob(pattern), key=lambda entry: entry.stat().st_mtime, reverse=True)
