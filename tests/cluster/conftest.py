@@ -1,5 +1,7 @@
 """The operator's definitions, rights and policies on the real API server. No process of ours runs here."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from harness.cluster import Cluster
@@ -12,7 +14,14 @@ def cluster(control_plane: ControlPlane) -> Cluster:
     return Cluster.of(control_plane)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def emptied(cluster: Cluster) -> Iterator[None]:
+    """Leaves nothing to the tests of the whole path, which share the control plane."""
+    yield
+    cluster.empty()
+
+
+@pytest.fixture(scope="module")
 def acme(cluster: Cluster) -> str:
     """A namespace that may declare the tenant acme, for tests that leave nothing in it (dry runs)."""
     return cluster.namespace("acme")

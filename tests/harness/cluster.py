@@ -1,7 +1,7 @@
 """A control plane with the operator installed, those who act on it, and the objects they make."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.api import Api, Object
 from harness.controlplane import ControlPlane
@@ -18,6 +18,7 @@ class Cluster:
     admin: Api
     controller: Api
     watch_server: Api
+    namespaces: list[str] = field(default_factory=list)  # those made here and not emptied yet
 
     @classmethod
     def of(cls, plane: ControlPlane) -> "Cluster":
@@ -37,7 +38,19 @@ class Cluster:
         annotations = {} if tenants is None else {"tenantconfig.dev/tenants": tenants}
         name = f"cluster-{next(_numbers)}"
         self.admin.create(namespace(name, annotations))
+        self.namespaces.append(name)
         return name
+
+    def empty(self) -> None:
+        """Removes what was made in its namespaces, so that a controller that starts later finds none of it."""
+        while self.namespaces:
+            home = self.namespaces.pop()
+            configs = f"/apis/tenantconfig.dev/v1alpha1/namespaces/{home}/tenantconfigs"
+            for body in self.admin.request("GET", configs)["items"]:
+                if body["metadata"].get("finalizers"):
+                    self.admin.patch(body, {"metadata": {"finalizers": None}})
+            for collection in (configs, f"/api/v1/namespaces/{home}/configmaps", f"/api/v1/namespaces/{home}/secrets"):
+                self.admin.request("DELETE", collection)
 
     def editor(self, of: str) -> Api:
         """Someone who may do anything in the namespace `of`."""
