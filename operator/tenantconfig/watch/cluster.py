@@ -19,10 +19,15 @@ class WatchedCluster(KubeApi):
         """Over the same connections."""
         return cls(kube._api)
 
+    async def read(self, path: str) -> bytes:
+        """An answer of any content type, whole."""
+        async with self.stream(path, TIMEOUT_SECONDS) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
     @asynccontextmanager
     async def stream(self, path: str, silence: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """The body of an answer as it comes; it ends when nothing comes for `silence` seconds."""
-        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        headers = {"Accept": "application/json, */*;q=0.1", "User-Agent": FIELD_MANAGER}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_SECONDS, sock_read=silence)
         url = self._api.configuration.host + path
@@ -43,10 +48,10 @@ def _refuse(path: str, status: int) -> None:
     if status == 410:
         raise Expired
     if status in {401, 403}:
-        message = f"the API server refuses to watch {path.partition('?')[0]} (status {status}): see manifests/base"
+        message = f"the API server refuses GET {path.partition('?')[0]} (status {status}): see manifests/base"
         raise Transient(Reason.ACCESS_DENIED, message)
     if status >= 400:
-        raise Transient(Reason.KUBERNETES_FAILED, f"watch of {path.partition('?')[0]} failed with status {status}")
+        raise Transient(Reason.KUBERNETES_FAILED, f"GET {path.partition('?')[0]} failed with status {status}")
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

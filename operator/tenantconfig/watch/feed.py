@@ -57,6 +57,10 @@ class Feed:
         self._by_namespace: dict[str, set[Key]] = {}
         self._timed: set[Scope] = set()  # scopes whose standing time alone will change
 
+    def sync(self) -> None:
+        """All has been listed once."""
+        self._hub.sync()
+
     def rights(self, namespace: str) -> NamespaceRights | None:
         """What a namespace's administrator permits; None if there is no such namespace."""
         found = self._namespaces.get(namespace)

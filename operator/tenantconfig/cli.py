@@ -1,0 +1,88 @@
+"""The command line. Each command loads its settings and hands them to app, which is imported only then."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tenantconfig import settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILE = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tenantconfig")
+def main() -> None:
+    """Tenant configuration for Kubernetes: from a resource in Git to running pods."""
+
+
+@main.command("watch-server")
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen.")
+@click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate chain; read again when it changes.")
+@click.option("--tls-key", type=FILE, metavar="FILE", help="Its private key.")
+@click.option("--insecure", is_flag=True, default=None, help="Listen in plaintext.")
+@click.option("--issuers", type=FILE, metavar="FILE", help="Whose tokens to accept.")
+@click.option("--metrics-port", type=int, metavar="N", help="Serve Prometheus metrics there.")
+@click.option("--operator-namespace", metavar="NS", help="Where the controller writes its tick.")
+def watch_server(**flags: Any) -> None:
+    """Serve the projected ConfigMaps as streams."""
+    from tenantconfig import app
+
+    _run(app.run_watch_server, settings.WatchServerSettings, flags)
+
+
+def _client_options(command: F) -> F:
+    options = [
+        click.option("--server", metavar="HOST:PORT", help="The watch server."),
+        click.option("--ca", type=FILE, metavar="FILE", help="Certificates to trust; default: the system's."),
+        click.option("--insecure", is_flag=True, default=None, help="Connect in plaintext."),
+        click.option("--token-file", type=FILE, metavar="FILE", help="The bearer token; read again when it expires."),
+        click.option("--tenant", metavar="T", help="The scope's tenant."),
+        click.option("--environment", metavar="E", help="The scope's environment, if it has one."),
+        click.option("--service", metavar="S", help="The scope's service, if it has one."),
+        click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), help="Default: table."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@_client_options
+def watch(**flags: Any) -> None:
+    """Print each version of a scope as it comes."""
+    from tenantconfig import app
+
+    _run(app.run_watch, settings.ClientSettings, flags)
+
+
+@main.command()
+@_client_options
+def get(**flags: Any) -> None:
+    """Print a scope as it is now."""
+    from tenantconfig import app
+
+    _run(app.run_get, settings.ClientSettings, flags)
+
+
+def _run(command: Callable[[Any], None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:
+    """Runs a command; what a person can mend is one line on stderr, without a traceback."""
+    from tenantconfig.app import Failure
+
+    try:
+        command(settings.load(kind, **flags))
+    except (settings.SettingsInvalid, Failure) as error:
+        click.echo(f"tenantconfig: {error}", err=True)
+        sys.exit(2 if isinstance(error, settings.SettingsInvalid) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads: nothing more to say
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Streams to a watch server, for as long as the caller listens.
+
+A stream that ends is opened again after a jittered back-off, with the token read
+afresh, from what is held. The caller hears of it and decides when to give up.
+Calls are cancelled in so many words: an abandoned one would stay open.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from tenantconfig.client.view import Changed, Disconnected, Event, Gone, StaleScope, Unchanged, View, read_stale
+from tenantconfig.model import Scope, digest
+from tenantconfig.watch.v1 import codec
+from tenantconfig.watch.v1 import watch_pb2 as pb
+
+FIRST_BACK_OFF_SECONDS = 0.2
+LONGEST_BACK_OFF_SECONDS = 10.0
+SILENCE_SECONDS = 20.0  # heartbeats come every few: beyond this the connection is taken for dead
+CALL_SECONDS = 10.0
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+LASTING = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+    # The channel's own back-off, below ours: a server that is back is found at once.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Channels of one process would share a connection, and a token's end would not be theirs alone.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+WATCH = "/tenantconfig.watch.v1.WatchService/Watch"
+GET_SNAPSHOT = "/tenantconfig.watch.v1.WatchService/GetSnapshot"
+
+Call = grpc.aio.StreamStreamCall[Any, pb.WatchResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach a watch server."""
+
+    server: str  # HOST:PORT
+    token_file: Path  # read again for each stream
+    ca_file: Path | None = None  # None: what the system trusts
+    insecure: bool = False  # no TLS
+
+    def channel(self) -> grpc.aio.Channel:
+        """Raises OSError when the CA file cannot be read."""
+        if self.insecure:
+            return grpc.aio.insecure_channel(self.server, options=OPTIONS)
+        roots = self.ca_file.read_bytes() if self.ca_file else None
+        return grpc.aio.secure_channel(self.server, grpc.ssl_channel_credentials(roots), options=OPTIONS)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Raises OSError when the token file cannot be read."""
+        return (("authorization", f"Bearer {self.token_file.read_text().strip()}"),)
+
+
+class _Silent(Exception):
+    """Nothing came for too long."""
+
+
+async def watch(connection: Connection, scopes: Sequence[Scope], subscriber: str = "") -> AsyncGenerator[Event, None]:
+    """What happens to the scopes, from the first version on; never ends by itself. Close it after use."""
+    view, failures = View(scopes, subscriber), 0
+    async with connection.channel() as channel:
+        while True:
+            last_token = connection.metadata()
+            try:
+                async with _opened(channel, last_token) as call:
+                    async for event in _events(call, view):
+                        failures = 0
+                        yield event
+                ended = Disconnected("OK", "the server ended the stream", lasting=False)
+            except grpc.aio.AioRpcError as error:
+                ended = _disconnected(error, renewed=connection.metadata() != last_token)
+            except _Silent:
+                ended = Disconnected("DEADLINE_EXCEEDED", f"silent for {SILENCE_SECONDS:g} s", lasting=False)
+            failures += 1
+            yield ended
+            await asyncio.sleep(back_off(failures))
+
+
+@asynccontextmanager
+async def _opened(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...]) -> AsyncIterator[Call]:
+    method = channel.stream_stream(WATCH, pb.WatchRequest.SerializeToString, pb.WatchResponse.FromString)
+    call: Call = method(metadata=metadata)
+    try:
+        yield call
+    finally:
+        call.cancel()
+
+
+async def _events(call: Call, view: View) -> AsyncIterator[Event]:
+    for request in view.opening():
+        await call.write(request)
+    while True:
+        try:
+            response: Any = await asyncio.wait_for(call.read(), SILENCE_SECONDS)
+        except TimeoutError:
+            raise _Silent from None
+        if response is grpc.aio.EOF:
+            await _raise_status(call)
+            return
+        event, answers = view.take(response, datetime.now(UTC))
+        if event:
+            yield event
+        for answer in answers:
+            await call.write(answer)
+
+
+async def _raise_status(call: Call) -> None:
+    code = await call.code()
+    if code is not grpc.StatusCode.OK:
+        metadata = grpc.aio.Metadata()
+        raise grpc.aio.AioRpcError(code, metadata, metadata, details=await call.details())
+
+
+def _disconnected(error: grpc.aio.AioRpcError, *, renewed: bool) -> Disconnected:
+    code = error.code()
+    lasting = code in LASTING and not (code is grpc.StatusCode.UNAUTHENTICATED and renewed)
+    return Disconnected(code.name, error.details() or "", lasting)
+
+
+def back_off(failures: int, spread: Callable[[], float] = random.random) -> float:
+    """Seconds to wait after that many failures in a row: doubling up to a limit, the upper half by chance."""
+    ceiling = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2.0 ** min(failures - 1, 10))
+    return ceiling * (0.5 + 0.5 * spread())
+
+
+async def get(
+    connection: Connection, scope: Scope
+) -> tuple[Changed | Unchanged | Gone | Disconnected, StaleScope | None]:
+    """A scope as it is now, and whether that may not be the latest."""
+    async with connection.channel() as channel:
+        method = channel.unary_unary(
+            GET_SNAPSHOT, pb.GetSnapshotRequest.SerializeToString, pb.GetSnapshotResponse.FromString
+        )
+        request = pb.GetSnapshotRequest(scope=codec.write_scope(scope))
+        try:
+            response = await method(request, metadata=connection.metadata(), timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return _disconnected(error, renewed=False), None
+    stale = read_stale(response.stale) if response.HasField("stale") else None
+    now = datetime.now(UTC)
+    if response.WhichOneof("response") == "snapshot":
+        snapshot = codec.read_snapshot(response.snapshot)
+        if digest(snapshot.entries) != snapshot.version.digest:
+            return Disconnected("DATA_LOSS", "the digest does not match the entries", lasting=True), stale
+        return Changed(snapshot, now), stale
+    if response.WhichOneof("response") == "absent":
+        return Gone(scope, response.absent.reason == pb.ABSENT_REASON_WITHDRAWN, now), stale
+    reason = stale.reason if stale else "no answer"
+    return Disconnected("UNAVAILABLE", f"the server has nothing to serve: {reason}", lasting=False), stale

@@ -1,0 +1,149 @@
+"""What a subscriber holds, and what each message of the server makes of it. Pure.
+
+Nothing is believed whose digest does not match its entries, nothing older
+replaces what is held, and values are dropped only when they were withdrawn.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from tenantconfig.model import Scope, Snapshot, Version, digest
+from tenantconfig.watch.v1 import codec
+from tenantconfig.watch.v1 import watch_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class StaleScope:
+    """A scope whose values may not be the latest."""
+
+    scope: Scope
+    reason: str
+    verified_as_of: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A scope has a new version."""
+
+    snapshot: Snapshot
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """What is held is the latest."""
+
+    scope: Scope
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """There is nothing for a scope. Withdrawn: its values were dropped; otherwise they are held on, stale."""
+
+    scope: Scope
+    withdrawn: bool
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The server does not let this client read a scope."""
+
+    scope: Scope
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """All that was received is the latest as of a time, stale scopes excepted."""
+
+    as_of: datetime | None
+    stale: tuple[StaleScope, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The stream ended; it will be opened again. `code` is the gRPC status."""
+
+    code: str
+    detail: str
+    lasting: bool  # opening it again will not help until somebody does something
+
+
+Event = Changed | Unchanged | Gone | Denied | Fresh | Disconnected
+
+
+class View:
+    """The scopes of a subscriber and what is held of them."""
+
+    def __init__(self, scopes: Iterable[Scope], subscriber: str = "") -> None:
+        self._scopes = tuple(scopes)
+        self._subscriber = subscriber
+        self._held: dict[Scope, Snapshot] = {}
+        self._withdrawn: dict[Scope, int] = {}  # the revision that was dropped: a server that lags may still serve it
+
+    @property
+    def held(self) -> Mapping[Scope, Snapshot]:
+        return self._held
+
+    def opening(self) -> list[pb.WatchRequest]:
+        """What to say at the beginning of a stream: resume from what is held."""
+        return [self._subscribe(scope, self._held.get(scope)) for scope in self._scopes]
+
+    def take(self, response: pb.WatchResponse, now: datetime) -> tuple[Event | None, list[pb.WatchRequest]]:
+        """What a message means, and what to answer."""
+        kind = response.WhichOneof("response")
+        if kind == "snapshot":
+            return self._snapshot(codec.read_snapshot(response.snapshot), now)
+        if kind == "absent":
+            return self._absent(response.absent, now), []
+        if kind == "current":
+            version = Version(response.current.version.revision, response.current.version.digest)
+            return Unchanged(codec.scope_of(response.current.scope), version), []
+        if kind == "denied":
+            return Denied(codec.scope_of(response.denied.scope), response.denied.reason), []
+        if kind == "heartbeat":
+            return _fresh(response.heartbeat), []
+        return None, []
+
+    def _snapshot(self, snapshot: Snapshot, now: datetime) -> tuple[Event | None, list[pb.WatchRequest]]:
+        scope, held = snapshot.scope, self._held.get(snapshot.scope)
+        if digest(snapshot.entries) != snapshot.version.digest:
+            return None, [_acknowledge(snapshot, "the digest does not match the entries"), self._subscribe(scope, None)]
+        if held and snapshot.version.revision < held.version.revision:
+            return None, [_acknowledge(snapshot, "a newer revision is held")]
+        if snapshot.version.revision <= self._withdrawn.get(scope, 0):
+            return None, [_acknowledge(snapshot, "the revision was withdrawn")]
+        self._held[scope] = snapshot
+        event = None if held and held.version == snapshot.version else Changed(snapshot, now)
+        return event, [_acknowledge(snapshot, "")]
+
+    def _absent(self, absent: pb.Absent, now: datetime) -> Event:
+        scope = codec.scope_of(absent.scope)
+        withdrawn = absent.reason == pb.ABSENT_REASON_WITHDRAWN
+        if withdrawn and (held := self._held.pop(scope, None)):
+            self._withdrawn[scope] = held.version.revision
+        return Gone(scope, withdrawn, now)
+
+    def _subscribe(self, scope: Scope, held: Snapshot | None) -> pb.WatchRequest:
+        known = codec.write_version(held.version) if held else None
+        subscribe = pb.Subscribe(scope=codec.write_scope(scope), known=known, subscriber=self._subscriber)
+        return pb.WatchRequest(subscribe=subscribe)
+
+
+def _acknowledge(snapshot: Snapshot, error: str) -> pb.WatchRequest:
+    """An acknowledgement; a refusal if there is an error."""
+    scope, version = codec.write_scope(snapshot.scope), codec.write_version(snapshot.version)
+    return pb.WatchRequest(acknowledge=pb.Acknowledge(scope=scope, version=version, error=error))
+
+
+def _fresh(heartbeat: pb.Heartbeat) -> Fresh:
+    as_of = codec.read_time(heartbeat.fresh_as_of) if heartbeat.HasField("fresh_as_of") else None
+    return Fresh(as_of, tuple(read_stale(each) for each in heartbeat.stale))
+
+
+def read_stale(message: pb.StaleScope) -> StaleScope:
+    verified = codec.read_time(message.verified_as_of) if message.HasField("verified_as_of") else None
+    return StaleScope(codec.scope_of(message.scope), message.reason, verified)
