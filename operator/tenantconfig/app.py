@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tenantconfig.settings import ClientSettings, WatchServerSettings
+from tenantconfig.settings import ClientSettings, ControllerSettings, WatchServerSettings
 
 if TYPE_CHECKING:
     from tenantconfig.client import Connection, Disconnected, Event
@@ -43,12 +43,27 @@ class Failure(Exception):
     """Something that a person can mend; the message is all they need."""
 
 
+# The controller
+
+
+def run_controller(settings: ControllerSettings) -> None:
+    """Reconcile until SIGTERM."""
+    from tenantconfig import controller
+
+    _log()
+    asyncio.run(controller.run(settings))
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
 # The watch server
 
 
 def run_watch_server(settings: WatchServerSettings) -> None:
     """Serve until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log()
     asyncio.run(_serve(settings))
 
 
@@ -167,10 +182,7 @@ def _issuers(file: Path) -> "tuple[Issuer, ...]":
 async def _keys(issuers: "Sequence[Issuer]", cluster: "WatchedCluster") -> "list[Keys]":
     from tenantconfig.identity import Keys
 
-    found = []
-    for issuer in issuers:
-        found.append(Keys(await _named(issuer, cluster), _fetch(issuer, cluster), time.monotonic))
-    return found
+    return [Keys(await _named(issuer, cluster), _fetch(issuer, cluster), time.monotonic) for issuer in issuers]
 
 
 async def _named(issuer: "Issuer", cluster: "WatchedCluster") -> "Issuer":

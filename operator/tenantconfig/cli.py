@@ -19,6 +19,16 @@ def main() -> None:
     """Tenant configuration for Kubernetes: from a resource in Git to running pods."""
 
 
+@main.command()
+@click.option("--lease-namespace", metavar="NS", help="Where the Lease and the tick are.")
+@click.option("--metrics-port", type=int, metavar="N", help="Serve Prometheus metrics there.")
+def controller(**flags: Any) -> None:
+    """Reconcile TenantConfigs into their stores and ConfigMaps."""
+    from tenantconfig import app
+
+    _run(app.run_controller, settings.ControllerSettings, flags)
+
+
 @main.command("watch-server")
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen.")
 @click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate chain; read again when it changes.")

@@ -52,7 +52,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     """kopf's settings."""
     settings.persistence.finalizer = FINALIZER
     settings.persistence.diffbase_storage = GenerationDiffBase()
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)  # of failing deletions only
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage()  # written by failing deletions alone
     settings.posting.enabled = False
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for every handler of every event
     settings.watching.chunk_size = 500

@@ -11,7 +11,6 @@ from sys import intern
 from tenantconfig import configmaps, spec
 from tenantconfig.inputs import Facts, SourceSecret, Target
 from tenantconfig.model import (
-    ANNOTATION_DIGEST,
     ANNOTATION_TENANTS,
     LABEL_SOURCE,
     ConfigStore,
@@ -122,9 +121,7 @@ class Known:
         """Returns the uid of the owner."""
         found = configmaps.projected(body)
         name = _name(body)
-        self._targets[name] = Target(
-            found.owner, found.revision, found.annotations.get(ANNOTATION_DIGEST, ""), digest(found.data)
-        )
+        self._targets[name] = Target(found.owner, found.version.revision, found.version.digest, digest(found.data))
         self._projections[found.owner].add((configmaps.CONFIGMAPS, name[1]))
         return found.owner
 

@@ -247,6 +247,7 @@ class TenantConfig:
     retain: bool = False
     suspend: bool = False
     deleting: bool = False
+    orphaning: bool = False  # deleted with its dependents to be left: they are withdrawn, but stay
     finalized: bool = False  # our finalizer is in place: nothing is written anywhere before it
     adopt: str = ""
     status: Status = Status()

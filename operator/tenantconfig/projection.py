@@ -45,9 +45,10 @@ class Projected:
     deleting: bool = False
 
     @property
-    def revision(self) -> int:
+    def version(self) -> Version:
+        """As annotated; revision 0 when there is none."""
         text = self.annotations.get(ANNOTATION_REVISION, "")
-        return int(text) if text.isdecimal() else 0
+        return Version(int(text) if text.isdecimal() else 0, self.annotations.get(ANNOTATION_DIGEST, ""))
 
 
 class Write(Enum):
@@ -85,7 +86,7 @@ def next_version(
     `milliseconds` is the Unix time, the first revision of a scope that nothing is known of.
     """
     new = digest(entries)
-    annotated = Version(actual.revision, actual.annotations.get(ANNOTATION_DIGEST, "")) if actual else Version(0, "")
+    annotated = actual.version if actual else Version(0, "")
     known = recorded or Version(0, "")
     latest = max(known.revision, annotated.revision)
     if latest == 0:

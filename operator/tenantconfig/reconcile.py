@@ -42,6 +42,7 @@ from tenantconfig.stores.base import Applied, Store
 
 T = TypeVar("T")
 
+NOTHING_APPLIED = Applied()
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
 
 
@@ -61,7 +62,7 @@ class Work:
     place: Place
     contents: Contents
     changes: Changes
-    applied: Applied = Applied()
+    applied: Applied = NOTHING_APPLIED
 
     @property
     def held(self) -> Mapping[str, Held]:
@@ -161,7 +162,7 @@ class Reconciler:
         findings = self._unchanged(resource)
         namespace, name = resource.ref.namespace, resource.configmap_name
         actual = await configmaps.read(self._kube, CONFIGMAPS, namespace, name)
-        if actual and actual.owner == resource.uid:
+        if actual and made_by(resource, actual):
             await configmaps.withdraw(self._kube, namespace, name, actual)
         try:
             works = await self._apply_all(resource, await self._plan(resource, {}))
@@ -172,7 +173,8 @@ class Reconciler:
             left = {key for work in works for key in work.held}
             entries = tuple(each for each in findings.entries if each.key in left)
             return replace(findings, entries=entries, store_failures=failures)
-        await self._discard(resource, keep=())
+        if not resource.orphaning:
+            await self._discard(resource, keep=())
         return findings
 
     def _unchanged(self, resource: TenantConfig) -> Findings:
@@ -293,6 +295,13 @@ class Reconciler:
 
     async def _thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+
+def made_by(resource: TenantConfig, actual: Projected) -> bool:
+    """Whether a ConfigMap is the resource's projection, be it that the garbage collector has orphaned it already."""
+    version = resource.status.version
+    orphaned = not actual.owner and version is not None and actual.version == version
+    return actual.owner == resource.uid or (orphaned and resource.scope.labels().items() <= actual.labels.items())
 
 
 def claim_of(resource: TenantConfig, place: Place, cluster: str) -> Claim:

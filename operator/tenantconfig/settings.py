@@ -21,6 +21,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
 
+class ControllerSettings(Settings):
+    """`tenantconfig controller`."""
+
+    lease_namespace: str = OPERATOR_NAMESPACE
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+
+
 class WatchServerSettings(Settings):
     """`tenantconfig watch-server`."""
 

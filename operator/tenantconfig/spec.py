@@ -31,6 +31,7 @@ from tenantconfig.model import (
 )
 
 FINALIZER = f"{GROUP}/finalizer"
+ORPHAN = "orphan"  # the garbage collector's own, while it takes the owner off the dependents
 
 Body = Mapping[str, Any]
 
@@ -38,6 +39,7 @@ Body = Mapping[str, Any]
 def tenant_config(body: Body) -> TenantConfig:
     """Read a TenantConfig; never fails on what the CRD lets through."""
     metadata, spec = body["metadata"], body.get("spec") or {}
+    finalizers = metadata.get("finalizers") or ()
     target = spec.get("target") or {}
     return TenantConfig(
         ref=ResourceRef(metadata["namespace"], metadata["name"]),
@@ -51,7 +53,8 @@ def tenant_config(body: Body) -> TenantConfig:
         retain=spec.get("deletionPolicy") == "Retain",
         suspend=bool(spec.get("suspend")),
         deleting="deletionTimestamp" in metadata,
-        finalized=FINALIZER in (metadata.get("finalizers") or ()),
+        orphaning=ORPHAN in finalizers,
+        finalized=FINALIZER in finalizers,
         adopt=(metadata.get("annotations") or {}).get(ANNOTATION_ADOPT, ""),
         status=status(body.get("status") or {}),
     )

@@ -1,0 +1,77 @@
+"""The controller process, put together: wait for the Lease, then reconcile until a signal."""
+
+import asyncio
+import logging
+import socket
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from prometheus_client import start_http_server
+
+from tenantconfig import freshness, kubeapi
+from tenantconfig.acceptance import Acceptance
+from tenantconfig.handlers import Handlers
+from tenantconfig.kubeapi import KubeApi
+from tenantconfig.known import Known
+from tenantconfig.leadership import Leader
+from tenantconfig.passes import Passes
+from tenantconfig.reconcile import Reconciler
+from tenantconfig.settings import ControllerSettings
+from tenantconfig.stores.opening import open_store
+
+logger = logging.getLogger(__name__)
+
+STORE_THREADS = 32  # store calls at once: a pass makes one for each place
+
+
+async def run(settings: ControllerSettings) -> None:
+    """Run until SIGTERM; the Lease is then given up, so that the next controller need not wait for its end."""
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port)
+    kube = await kubeapi.connect()
+    leader = Leader(kube, settings.lease_namespace, f"{socket.gethostname()}_{uuid.uuid4()}")
+    try:
+        await leader.acquire()
+        holding = asyncio.create_task(leader.hold(), name="hold the Lease")
+        try:
+            await lead(kube, settings.lease_namespace)
+        finally:
+            holding.cancel()
+            await leader.release()
+    finally:
+        await kube.close()
+
+
+async def lead(kube: KubeApi, namespace: str) -> None:
+    """Reconcile; `namespace` is the operator's own, where the tick goes."""
+    cluster = (await kube.get("/api/v1/namespaces/kube-system"))["metadata"]["uid"]
+    secrets = await may_use_secrets(kube)
+    if not secrets:
+        logger.info("No access to Secrets: resources that take values from them are Stalled")
+    known, executor = Known(), ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+    reconciler = Reconciler(kube, known, cluster, open_store, executor, secrets=secrets)
+    scopes = Passes(reconciler, time.time)
+    stores = Passes(Acceptance(kube, known.stores, open_store, executor), time.time)
+    handlers = Handlers(known, scopes, stores)
+
+    async def tick() -> None:
+        await handlers.started.wait()
+        await freshness.tick(kube, namespace, scopes.oldest, reconciler.unverified.values)
+
+    ticking = asyncio.create_task(tick(), name="tick")
+    try:
+        await handlers.serve(secrets=secrets)
+    finally:
+        ticking.cancel()
+
+
+async def may_use_secrets(kube: KubeApi) -> bool:
+    """Whether the operator's service account may list Secrets everywhere, as with manifests/overlays/secrets."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"resource": "secrets", "verb": "list"}},
+    }
+    answer = await kube.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+    return bool(answer["status"]["allowed"])

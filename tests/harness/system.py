@@ -1,0 +1,169 @@
+"""The whole system on real parts: control plane, AWS, the controller and a watch server as their own processes.
+
+The processes run on the host, because there is no kubelet, with the tokens of
+exactly the service accounts that their Deployments name.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.api import Api
+from harness.aws import LocalAws, create_table, free_port
+from harness.certificates import CertificateAuthority
+from harness.controlplane import AuditEvent, ControlPlane
+from harness.install import BASE, install
+from harness.processes import Process
+
+NAMESPACE = "tenantconfig-system"
+TABLE = "tenant-config"
+AUDIENCE = "tenantconfig"
+HOST = "127.0.0.1"
+COMMAND = Path(sys.executable).with_name("tenantconfig")
+
+
+@dataclass
+class System:
+    """An installation; `aws` answers for everything, `dynamodb`, if given, in its place for DynamoDB."""
+
+    directory: Path
+    plane: ControlPlane
+    aws: LocalAws
+    dynamodb: LocalAws | None = None
+    keep: bool = False  # let the processes outlive this one
+    controller: Process | None = field(default=None, init=False)
+    watch_server: Process | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.table = (self.dynamodb or self.aws).client("dynamodb")
+        self.parameters = self.aws.client("ssm")
+        create_table(self.table, TABLE)
+        install(self.plane)
+        self.admin = Api.of_administrator(self.plane)
+        self.authority = CertificateAuthority(self.directory / "tls")
+        self.port = free_port()
+
+    @property
+    def server(self) -> str:
+        """Where the watch server listens."""
+        return f"{HOST}:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which a process finds AWS."""
+        override = {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb.endpoint} if self.dynamodb else {}
+        return self.aws.environment() | override
+
+    def start_controller(self) -> Process:
+        """Starts it and returns once it leads and its ConfigStores are Ready."""
+        self.controller = self._start("controller", self.environment(), "controller")
+        self.controller.wait_until(self.stores_ready, "ConfigStores Ready")
+        return self.controller
+
+    def stop_controller(self) -> None:
+        """Ends it as a Deployment does."""
+        assert self.controller
+        self.controller.stop()
+
+    def start_watch_server(self) -> Process:
+        """Starts it and returns once it listens."""
+        certificate = self.authority.issue("watch-server")
+        arguments = [f"--listen={self.server}", f"--issuers={BASE / 'issuers.yaml'}"]
+        arguments += [f"--tls-cert={certificate.certificate_file}", f"--tls-key={certificate.key_file}"]
+        self.watch_server = self._start("watch-server", {}, "watch-server", *arguments)
+        return self.watch_server
+
+    def stop(self) -> None:
+        """Ends the processes."""
+        for process in (self.watch_server, self.controller):
+            if process and process.running:
+                process.stop()
+
+    def token_file(self, namespace: str, service_account: str = "default") -> Path:
+        """A token as a pod's projected volume has it."""
+        file = self.directory / f"{namespace}-{service_account}.token"
+        file.touch(mode=0o600)
+        file.write_text(self.plane.token_for(namespace, service_account, AUDIENCE))
+        return file
+
+    def client(self, command: str, namespace: str, *scope: str, name: str = "client") -> Process:
+        """A client process with the token of a service account in `namespace`; `scope` are its flags."""
+        arguments = [f"--server={self.server}", f"--ca={self.authority.ca_file}", "-o=json"]
+        arguments.append(f"--token-file={self.token_file(namespace)}")
+        log = self.directory / f"{name}.log"
+        log.unlink(missing_ok=True)
+        return Process.start([COMMAND, command, *arguments, *scope], log=log)
+
+    def stores_ready(self) -> bool:
+        """Whether the controller has accepted every ConfigStore."""
+        stores = self.admin.request("GET", "/apis/tenantconfig.dev/v1alpha1/configstores")["items"]
+        return all(is_ready(store) for store in stores)
+
+    def items(self, tenant: str) -> dict[str, Any]:
+        """What DynamoDB holds of a tenant: values by key, and the head under its sk."""
+        answer = self.table.query(
+            TableName=TABLE,
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": f"TENANT#{tenant}"}},
+            ConsistentRead=True,
+        )
+        return {item["key"]["S"] if "key" in item else item["sk"]["S"]: item for item in answer["Items"]}
+
+    def parameter_values(self, tenant: str) -> dict[str, dict[str, Any]]:
+        """What SSM holds of a tenant, by name."""
+        pages = self.parameters.get_paginator("get_parameters_by_path")
+        answer = pages.paginate(Path=f"/tenant-config/{tenant}", Recursive=True, WithDecryption=True)
+        return {each["Name"]: each for page in answer for each in page["Parameters"]}
+
+    def aws_calls(self) -> dict[str, int]:
+        """AWS operations since `reset`, by name."""
+        counts = self.aws.call_counts()
+        if self.dynamodb:
+            counts += self.dynamodb.call_counts()
+        return dict(counts)
+
+    def writes(self, since: int) -> list[AuditEvent]:
+        """What the controller wrote to the API server since an audit mark, its Lease and tick aside."""
+        events = self.plane.audit(f"{NAMESPACE}/controller", since)
+        own = {"tenantconfig-tick", "tenantconfig-controller"}
+        reviews = {"selfsubjectaccessreviews"}
+        return [
+            each
+            for each in events
+            if each.is_write and each.name not in own and each.resource not in reviews | {"leases"}
+        ]
+
+    def reset(self) -> int:
+        """Forget AWS calls; returns the audit mark."""
+        self.aws.reset_calls()
+        if self.dynamodb:
+            self.dynamodb.reset_calls()
+        return self.plane.audit_mark()
+
+    def _start(self, name: str, environment: Mapping[str, str], *arguments: str) -> Process:
+        kubeconfig = self.plane.kubeconfig_for(NAMESPACE, name)
+        variables = {"KUBECONFIG": str(kubeconfig), **environment}
+        return Process.start(
+            [COMMAND, *arguments], log=self.directory / f"{name}.log", environment=variables, keep=self.keep
+        )
+
+
+def is_ready(body: Mapping[str, Any]) -> bool:
+    """Whether an object's Ready condition is true for its present generation."""
+    ready = condition(body, "Ready")
+    return (
+        (ready["status"], ready["observedGeneration"]) == ("True", body["metadata"]["generation"]) if ready else False
+    )
+
+
+def condition(body: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """One condition of an object; empty if there is none of that type."""
+    conditions = body.get("status", {}).get("conditions", ())
+    return next((dict(each) for each in conditions if each["type"] == kind), {})
+
+
+def versions(client: Process) -> list[dict[str, Any]]:
+    """The lines that a client printed so far."""
+    return [json.loads(line) for line in client.output().splitlines() if line.startswith("{")]
