@@ -38,7 +38,7 @@ def ready() -> bool:
 def build(report: Report) -> None:
     """Builds it, unless it is there."""
     target = binary()
-    with locked(cache_directory() / "controlplane.lock"):
+    with locked(cache_directory() / "controlplane.lock", report.say):
         if ready():
             return
         go = _go(report)

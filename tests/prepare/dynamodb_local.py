@@ -40,18 +40,16 @@ def available() -> bool:
 
 def fetch(report: Report) -> None:
     """Has Maven copy the jars, unless they are there."""
-    with locked(cache_directory() / "dynamodb-local.lock"):
+    with locked(cache_directory() / "dynamodb-local.lock", report.say):
         if ready():
             return
         home = _java_home(report)
         if jars().exists():
             return
         report.say("fetching DynamoDB Local with Maven")
-        command = ["mvn", "--batch-mode", "--quiet", "--file", str(PROJECT)]
+        command = ["mvn", "--batch-mode", "--quiet", "--file", str(PROJECT), "dependency:copy-dependencies"]
         try:
-            report.run(
-                [*command, "dependency:copy-dependencies", f"-DoutputDirectory={partial(jars())}"], environment=home
-            )
+            report.run([*command, f"-DoutputDirectory={partial(jars())}"], environment=home)
         except StepFailed as error:
             report.say(f"{error}: DynamoDB's tests will run on moto")
             return

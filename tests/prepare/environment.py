@@ -30,7 +30,7 @@ def create(report: Report) -> None:
     """Makes an environment with nothing but pip, unless there is one."""
     if sys.version_info < OLDEST:
         raise StepFailed(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {platform.python_version()}")
-    with locked(LOCK):
+    with locked(LOCK, report.say):
         if (VENV / "bin" / "pip").exists() and PYTHON.exists():
             return
         report.say(f"creating .venv with Python {platform.python_version()}")
@@ -42,7 +42,7 @@ def create(report: Report) -> None:
 
 def install(report: Report) -> None:
     """Brings the environment to what the requirement files say."""
-    with locked(LOCK):
+    with locked(LOCK, report.say):
         if ready():
             return
         report.say("installing the pinned dependencies")
@@ -56,7 +56,7 @@ def install(report: Report) -> None:
 def bring(report: Report, requirements: Path) -> Path:
     """Installs packages into a directory of the cache: they only carry programs, which no environment needs."""
     target = brought(requirements)
-    with locked(target.with_suffix(".lock")):
+    with locked(target.with_suffix(".lock"), report.say):
         if not target.exists():
             pip(report, "--require-hashes", "--no-deps", "--target", str(partial(target)), "-r", str(requirements))
             partial(target).rename(target)

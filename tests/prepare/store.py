@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,16 +38,20 @@ def digest(files: Iterable[Path], *others: str) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Holds a lock that ends with the process, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another set-up that is doing this")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def partial(target: Path) -> Path:
-    """A name for what is being made: of this process alone, since one that was killed may have left children at work."""
+    """A name for what is being made: this process's own, since one that was killed may have left children at work."""
     return target.with_name(f"{target.name}.{os.getpid()}.partial")
 
 
