@@ -63,15 +63,18 @@ def tenant_config(body: Body) -> TenantConfig:
 def entry(body: Body) -> Entry:
     """Read one element of spec.entries."""
     key, policy = body["key"], Policy(body.get("policy") or Policy.ENFORCE)
-    source = (body.get("valueFrom") or {}).get("secretKeyRef")
+    source, value = (body.get("valueFrom") or {}).get("secretKeyRef"), body.get("value")
     if policy is Policy.OBSERVE:
-        return Entry(key, policy)
+        told = source or value is not None
+        return Entry(key, policy, problem="is observed: its value comes from the store alone" if told else "")
+    if source and value is not None:
+        return Entry(key, policy, problem="has a value and a valueFrom: keep one of them")
     if source:
         return Entry(key, policy, source=SecretKeyRef(source["name"], source["key"]))
-    if body.get("value") is None:
+    if value is None:
         return Entry(key, policy, problem="has no value (null is none): give it a value or a valueFrom")
     try:
-        return Entry(key, policy, value=stored(body["value"]))
+        return Entry(key, policy, value=stored(value))
     except rfc8785.CanonicalizationError:
         return Entry(key, policy, problem="has a number that not every JSON reader keeps exactly: quote it")
 

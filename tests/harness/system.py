@@ -90,7 +90,7 @@ class System:
 
     def client(self, command: str, namespace: str, *scope: str, name: str = "client") -> Process:
         """A client process with the token of a service account in `namespace`; `scope` are its flags."""
-        arguments = [f"--server={self.server}", f"--ca={self.authority.ca_file}", "-o=json"]
+        arguments = [f"--server={self.server}", f"--ca={self.authority.ca_file}", "--output=json"]
         arguments.append(f"--token-file={self.token_file(namespace)}")
         log = self.directory / f"{name}.log"
         log.unlink(missing_ok=True)
