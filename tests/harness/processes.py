@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from harness.wait import TIMEOUT, wait_for
 
@@ -99,10 +99,10 @@ class Process:
         """All that it has printed."""
         return self.log.read_text(errors="replace")
 
-    def wait_until(self, condition: Callable[[], T], what: str, timeout: float = TIMEOUT) -> T:
+    def wait_until(self, condition: Callable[[], T | Literal[False] | None], what: str, timeout: float = TIMEOUT) -> T:
         """Waits for a condition, and raises ProcessEnded as soon as the process ends without it."""
 
-        def check() -> T:
+        def check() -> T | Literal[False] | None:
             result = condition()
             if not result and not self.running:
                 raise ProcessEnded(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -14,7 +14,7 @@ class NotInTime(AssertionError):
     """What was waited for did not happen."""
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout: float = TIMEOUT) -> T:
+def wait_for(condition: Callable[[], T | Literal[False] | None], what: str, timeout: float = TIMEOUT) -> T:
     """Returns the first true result of `condition`.
 
     A condition may assert: an AssertionError counts as "not yet", and the last
