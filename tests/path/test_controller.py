@@ -48,9 +48,8 @@ def stalled(system: System, body: Object) -> dict[str, Any]:
 
     def check() -> dict[str, Any]:
         found = system.admin.get(body)
-        return found["status"].get("observedGeneration") == found["metadata"]["generation"] and condition(
-            found, "Stalled"
-        )
+        assert found["status"].get("observedGeneration") == found["metadata"]["generation"]
+        return condition(found, "Stalled")
 
     return wait_for(check, "Stalled")
 
