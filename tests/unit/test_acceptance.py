@@ -1,0 +1,178 @@
+"""When a ConfigStore is accepted, and under which id its place is recorded."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tenantconfig import spec
+from tenantconfig.acceptance import Acceptance, new_location
+from tenantconfig.errors import Conflict, Missing, Reason, Stalled, TenantConfigError, Transient
+from tenantconfig.model import ConfigStore, Location, Options
+from tenantconfig.passes import Outcome
+from tenantconfig.stores.base import Store
+from tenantconfig.stores.memory import MemoryStore
+
+
+def body(name: str = "tables", table: str = "here", generation: int = 1, **status: Any) -> dict[str, Any]:
+    metadata = {"name": name, "uid": f"uid-{name}", "generation": generation, "creationTimestamp": "2026-01-02"}
+    metadata["resourceVersion"] = "5"
+    return {
+        "metadata": metadata,
+        "spec": {"prefixes": ["a_", "b_"], "dynamodb": {"tableName": table}},
+        "status": status,
+    }
+
+
+class Kube:
+    """One ConfigStore on an API server, and what is written to its status."""
+
+    def __init__(self, found: dict[str, Any] | None) -> None:
+        self.found = found
+        self.written: list[dict[str, Any]] = []
+        self.refusal: TenantConfigError | None = None
+
+    async def get(self, path: str) -> dict[str, Any]:
+        if self.found is None:
+            raise Missing(path)
+        return self.found
+
+    async def merge(self, path: str, patch: dict[str, Any]) -> dict[str, Any]:
+        if self.refusal:
+            raise self.refusal
+        assert path.endswith("/configstores/tables/status")
+        assert patch["metadata"] == {"resourceVersion": "5"}
+        self.written.append(patch["status"])
+        assert self.found
+        self.found = {**self.found, "status": patch["status"]}
+        return self.found
+
+
+class Probed(MemoryStore):
+    """A store that answers its probe as it is told."""
+
+    failure: TenantConfigError | None = None
+
+    def probe(self) -> None:
+        if self.failure:
+            raise self.failure
+
+
+class World:
+    def __init__(self, found: dict[str, Any] | None, *others: ConfigStore) -> None:
+        self.kube = Kube(found)
+        self.store = Probed()
+        self.opened: list[Location] = []
+        known = [*others, *([spec.config_store(found)] if found else [])]
+        # The passes call the probe on this.
+        self.acceptance = Acceptance(self.kube, lambda: known, self.open, ThreadPoolExecutor(1))  # type: ignore[arg-type]
+
+    def open(self, location: Location, options: Options) -> Store:
+        self.opened.append(location)
+        return self.store
+
+    async def __call__(self) -> Outcome:
+        return await self.acceptance("tables")
+
+
+def conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]}
+
+
+async def test_a_store_that_answers_is_accepted_and_its_place_recorded() -> None:
+    world = World(body())
+    assert await world() == Outcome()
+    (status,) = world.kube.written
+    assert conditions(status) == {"Ready": ("True", "Ready")}
+    assert status["observedGeneration"] == 1
+    assert status["locations"] == [{"id": "tables/1", "tableName": "here"}]
+    assert world.kube.found is not None
+    assert spec.config_store(world.kube.found).accepted
+
+
+async def test_what_is_accepted_already_is_not_written_again() -> None:
+    world = World(body())
+    await world()
+    assert await world() == Outcome()
+    assert len(world.kube.written) == 1
+
+
+async def test_a_new_place_is_recorded_beside_the_former_one() -> None:
+    world = World(
+        body(generation=2, table="there", observedGeneration=1, locations=[{"id": "tables/1", "tableName": "here"}])
+    )
+    await world()
+    assert world.kube.written[0]["locations"] == [
+        {"id": "tables/1", "tableName": "here"},
+        {"id": "tables/2", "tableName": "there"},
+    ]
+    assert [each.id for each in world.opened] == ["tables/2"]
+
+
+async def test_a_place_that_was_left_and_is_used_again_keeps_its_id() -> None:
+    locations = [{"id": "tables/1", "tableName": "here"}, {"id": "tables/2", "tableName": "there"}]
+    world = World(body(generation=3, observedGeneration=2, locations=locations))
+    await world()
+    assert world.kube.written[0]["locations"] == locations
+    assert [each.id for each in world.opened] == ["tables/1"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "condition", "retry"),
+    [
+        (Stalled(Reason.STORE_FAILED, "no such plugin"), {"Stalled": ("True", "StoreFailed")}, False),
+        (Transient(Reason.ACCESS_DENIED, "denied"), {"Reconciling": ("True", "AccessDenied")}, True),
+    ],
+)
+async def test_a_store_that_fails_its_probe_is_not_ready(
+    failure: TenantConfigError, condition: dict[str, tuple[str, str]], retry: bool
+) -> None:
+    world = World(body())
+    world.store.failure = failure
+    assert await world() == Outcome(failure, retry)
+    assert conditions(world.kube.written[0]) == {"Ready": ("False", failure.reason.value), **condition}
+    assert world.kube.found is not None
+    assert not spec.config_store(world.kube.found).accepted
+
+    world.store.failure = None
+    assert await world() == Outcome()
+    assert conditions(world.kube.written[-1]) == {"Ready": ("True", "Ready")}
+
+
+async def test_prefixes_of_an_older_store_are_named_and_nothing_is_asked() -> None:
+    older = spec.config_store(body("older"))
+    older = ConfigStore("older", "uid-older", 1, "2026-01-01", ("b_", "x_"), older.kind, older.place)
+    world = World(body(), older)
+    outcome = await world()
+    assert isinstance(outcome.error, Stalled)
+    assert outcome.error.reason is Reason.AMBIGUOUS_PREFIX
+    assert outcome.error.message.endswith("b_ (older)")
+    assert not outcome.retry
+    assert world.opened == []
+
+
+async def test_a_store_that_is_gone_needs_nothing() -> None:
+    world = World(None)
+    assert await world() == Outcome()
+    assert (world.opened, world.kube.written) == ([], [])
+
+
+async def test_a_conflict_at_the_api_server_is_tried_again() -> None:
+    world = World(body())
+    world.kube.refusal = Conflict("changed")
+    assert await world() == Outcome(world.kube.refusal, retry=True)
+
+
+@pytest.mark.parametrize(
+    ("ids", "following"), [([], "tables/1"), (["tables/1"], "tables/2"), (["tables/9", "tables/2"], "tables/10")]
+)
+def test_ids_count_on_from_the_highest(ids: list[str], following: str) -> None:
+    store = spec.config_store(body(locations=[{"id": id, "tableName": id} for id in ids]))
+    assert new_location(store) == Location(following, "dynamodb", (("tableName", "here"),))
+
+
+@pytest.mark.xfail(strict=True, reason="a ConfigStore made again counts from 1: the id then means another place")
+def test_a_store_made_again_elsewhere_does_not_reuse_an_id() -> None:
+    first, again = body(table="here"), body(table="there")
+    again["metadata"]["uid"] = "uid-again"
+    assert new_location(spec.config_store(first)).id != new_location(spec.config_store(again)).id
