@@ -56,6 +56,7 @@ def run_controller(settings: ControllerSettings) -> None:
 
 def _log() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 # The watch server

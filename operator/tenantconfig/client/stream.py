@@ -8,7 +8,7 @@ Calls are cancelled in so many words: an abandoned one would stay open.
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,11 +107,11 @@ async def _opened(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ..
 
 
 async def _events(call: Call, view: View) -> AsyncIterator[Event]:
-    for request in view.opening():
-        await call.write(request)
+    await _say(call, view.opening())
     while True:
         try:
-            response: Any = await asyncio.wait_for(call.read(), SILENCE_SECONDS)
+            async with asyncio.timeout(SILENCE_SECONDS):
+                response: Any = await call.read()
         except TimeoutError:
             raise _Silent from None
         if response is grpc.aio.EOF:
@@ -120,8 +120,13 @@ async def _events(call: Call, view: View) -> AsyncIterator[Event]:
         event, answers = view.take(response, datetime.now(UTC))
         if event:
             yield event
-        for answer in answers:
-            await call.write(answer)
+        await _say(call, answers)
+
+
+async def _say(call: Call, requests: Sequence[pb.WatchRequest]) -> None:
+    with suppress(asyncio.InvalidStateError):  # the call has ended; reading tells how
+        for request in requests:
+            await call.write(request)
 
 
 async def _raise_status(call: Call) -> None:

@@ -98,7 +98,7 @@ class Hub:
     def __init__(self) -> None:
         self.synced = False
         self.fresh_as_of: datetime | None = None
-        self.on_tick: Callable[[], None] = lambda: None
+        self.on_freshness: Callable[[], None] = lambda: None  # how fresh all is has changed
         self._slots: dict[Scope, _Slot] = {}
         self._stale: dict[Scope, Stale] = {}  # as judged here
         self._unverified: Mapping[Scope, Stale] = {}  # as the controller says
@@ -117,6 +117,8 @@ class Hub:
             self._stale[scope] = standing.stale
         else:
             self._stale.pop(scope, None)
+        if before.stale != standing.stale:
+            self.on_freshness()
         if self.synced and (before.version, before.absent) != (standing.version, standing.absent):
             _owe(slot)
 
@@ -141,7 +143,7 @@ class Hub:
         if self.fresh_as_of and fresh_as_of < self.fresh_as_of:
             return
         self.fresh_as_of, self._unverified = fresh_as_of, unverified
-        self.on_tick()
+        self.on_freshness()
 
     def stale(self, scope: Scope, known: Version | None = None) -> Stale | None:
         """Whether what is said of a scope may not be the latest."""

@@ -53,9 +53,9 @@ class WatchService:
         self._verifier = verifier
         self._rights = rights
         self._wall_clock = wall_clock
-        self._ticked = asyncio.Event()
+        self._news = asyncio.Event()
         self._draining = False
-        hub.on_tick = self._ticked.set
+        hub.on_freshness = self._news.set
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For a server; answers are bytes already, so nothing serialises them."""
@@ -78,11 +78,11 @@ class WatchService:
                 stream.reauthorize()
 
     async def pulse(self) -> None:
-        """Heartbeats to all streams: when the tick advances, and now and then when it does not. Never returns."""
+        """Heartbeats to all streams: when freshness changes, and now and then when it does not. Never returns."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ticked.wait(), LONGEST_PULSE_SECONDS - SHORTEST_PULSE_SECONDS)
-            self._ticked.clear()
+                await asyncio.wait_for(self._news.wait(), LONGEST_PULSE_SECONDS - SHORTEST_PULSE_SECONDS)
+            self._news.clear()
             for index, stream in enumerate(list(self.streams)):
                 stream.beat()
                 if index % BATCH == BATCH - 1:

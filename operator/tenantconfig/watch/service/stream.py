@@ -79,6 +79,7 @@ class Stream:
         elif scope not in self.watcher.subscriptions and self._full:
             self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a stream watches at most {MAX_SUBSCRIPTIONS} scopes")
         else:
+            self.heartbeat_due |= first  # how fresh its answer is
             self.watcher.subscribe(scope, codec.read_version(request.known), request.subscriber[:MAX_SUBSCRIBER])
 
     @property

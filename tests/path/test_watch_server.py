@@ -1,0 +1,805 @@
+"""The watch server as its own process: real API server, real TLS, real tokens.
+
+The tests write ConfigMaps in the controller's place, with its service account,
+past the admission policies of the manifests.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import jwt
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+from harness.api import Api, Object
+from harness.aws import free_port
+from harness.certificates import Certificate, CertificateAuthority, TokenIssuer
+from harness.cluster import namespace
+from harness.controlplane import ControlPlane
+from harness.install import BASE, install
+from harness.processes import Process
+from harness.system import COMMAND, versions
+from tenantconfig.client import Changed, Connection, Disconnected, Event, Fresh, Gone, Unchanged, watch
+from tenantconfig.model import Scope, Version, digest
+from tenantconfig.watch.v1 import watch_pb2 as pb
+from tenantconfig.watch.v1.watch_pb2_grpc import WatchServiceStub
+
+NAMESPACE = "tenantconfig-system"
+AUDIENCE = "tenantconfig"
+SERVICE = "tenantconfig.watch.v1.WatchService"
+HOST = "127.0.0.1"
+TIMEOUT = 60.0
+ACME: dict[str, Any] = {"custom:tenantId": "acme"}  # a claim
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Site:
+    """A control plane with the operator's rights and policies, and one watch server."""
+
+    directory: Path
+    plane: ControlPlane
+    admin: Api
+    controller: Api
+    authority: CertificateAuthority
+    certificate: Certificate
+    login: TokenIssuer
+    port: int
+    server: Process | None = None
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @classmethod
+    def of(cls, directory: Path, plane: ControlPlane) -> "Site":
+        install(plane)
+        admin = Api.of_administrator(plane)
+        authority = CertificateAuthority(directory / "tls")
+        controller = admin.as_service_account(NAMESPACE, "controller")
+        certificate, login = authority.issue("server"), TokenIssuer("https://login.example")
+        return cls(directory, plane, admin, controller, authority, certificate, login, free_port())
+
+    def issuers(self) -> Path:
+        """The cluster's own issuer as the manifests have it, and a login service."""
+        jwks = self.login.write_jwks(self.directory / "jwks.json")
+        login = {
+            "name": "login",
+            "issuer": self.login.issuer,
+            "audiences": [AUDIENCE],
+            "jwksFile": str(jwks),
+            "tenants": ["acme", "globex"],
+            "tenantClaim": ["custom:tenantId"],
+        }
+        file = self.directory / "issuers.yaml"
+        file.write_text(yaml.safe_dump([*yaml.safe_load((BASE / "issuers.yaml").read_text()), login]))
+        return file
+
+    def start(self, port: int, name: str = "watch-server") -> Process:
+        """A server process that serves."""
+        files = [f"--tls-cert={self.certificate.certificate_file}", f"--tls-key={self.certificate.key_file}"]
+        arguments = ["watch-server", f"--listen={HOST}:{port}", *files, f"--issuers={self.issuers()}"]
+        environment = {"KUBECONFIG": str(self.plane.kubeconfig_for(NAMESPACE, "watch-server"))}
+        process = Process.start([COMMAND, *arguments], log=self.directory / f"{name}.log", environment=environment)
+        process.wait_until(lambda: "serving" in process.output(), "serving")
+        return process
+
+    def channel(self) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(self.authority.ca_file.read_bytes())
+        return grpc.aio.secure_channel(self.address, credentials)
+
+    def token_file(self, token: str) -> Path:
+        file = self.directory / f"token-{next(_numbers)}"
+        file.write_text(token)
+        return file
+
+
+@dataclass
+class Home:
+    """A namespace with a tenant of its own, and the pod's token there."""
+
+    site: Site
+    name: str
+    token: str
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.name, "prod")
+
+    def body(self, revision: int, data: dict[str, str], *, said: str = "", withdrawn: bool = False) -> Object:
+        annotations = {
+            "tenantconfig.dev/revision": str(revision),
+            "tenantconfig.dev/digest": said or digest(data),
+            **({"tenantconfig.dev/withdrawn": "true"} if withdrawn else {}),
+        }
+        metadata = {"name": "config", "namespace": self.name, "labels": self.scope.labels(), "annotations": annotations}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+    def write(self, revision: int, data: dict[str, str], **changes: Any) -> Version:
+        """The ConfigMap of the scope as the controller would write it."""
+        self.site.controller.apply(self.body(revision, data, **changes))
+        return Version(revision, digest(data))
+
+    def delete(self) -> None:
+        self.site.controller.delete(self.body(0, {}))
+
+    def annotate(self, **annotations: str | None) -> None:
+        """Change what the namespace's administrator permits."""
+        named = {f"tenantconfig.dev/{name.replace('_', '-')}": text for name, text in annotations.items()}
+        self.site.admin.patch(namespace(self.name), {"metadata": {"annotations": named}})
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) -> Iterator[Site]:
+    site = Site.of(tmp_path_factory.mktemp("watch"), control_plane)
+    site.server = site.start(site.port)
+    yield site
+    site.server.stop()
+
+
+@pytest.fixture
+def home(site: Site) -> Home:
+    name = f"watched-{next(_numbers)}"
+    site.admin.create(namespace(name, {"tenantconfig.dev/tenants": name}))
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": name}}
+    site.admin.create(account)
+    return Home(site, name, site.plane.token_for(name, "app", AUDIENCE))
+
+
+@pytest.fixture(autouse=True)
+def admitted(site: Site, home: Home) -> None:
+    """The server knows the namespace once its pods are let in; before that, they are rightly refused."""
+
+    def let_in() -> bool:
+        with grpc.secure_channel(
+            site.address, grpc.ssl_channel_credentials(site.authority.ca_file.read_bytes())
+        ) as channel:
+            request = pb.GetSnapshotRequest(scope=message(home.scope))
+            WatchServiceStub(channel).GetSnapshot(request, metadata=bearer(home.token), timeout=TIMEOUT)
+        return True
+
+    def check() -> bool:
+        try:
+            return let_in()
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                return False
+            raise
+
+    assert site.server
+    site.server.wait_until(check, "namespace known")
+
+
+def message(scope: Scope) -> pb.Scope:
+    return pb.Scope(tenant=scope.tenant, environment=scope.environment, service=scope.service)
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+class Stream:
+    """A Watch call, spoken by hand."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+        self.received: list[pb.WatchResponse] = []
+
+    async def subscribe(self, scope: Scope | pb.Scope, known: Version | None = None) -> None:
+        version = pb.Version(revision=known.revision, digest=known.digest) if known else None
+        spoken = message(scope) if isinstance(scope, Scope) else scope
+        await self.say(subscribe=pb.Subscribe(scope=spoken, known=version))
+
+    async def say(self, **request: Any) -> None:
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # refused already: reading tells how
+            await self.call.write(pb.WatchRequest(**request))
+
+    async def read(self) -> pb.WatchResponse:
+        response = await asyncio.wait_for(self.call.read(), TIMEOUT)
+        assert response is not grpc.aio.EOF, f"ended: {await self.call.code()} {await self.call.details()}"
+        assert isinstance(response, pb.WatchResponse)
+        self.received.append(response)
+        return response
+
+    async def next(self) -> pb.WatchResponse:
+        """The next message that is not a heartbeat."""
+        return await self.until(lambda response: not response.HasField("heartbeat"))
+
+    async def until(self, condition: Callable[[pb.WatchResponse], bool]) -> pb.WatchResponse:
+        async with asyncio.timeout(TIMEOUT):
+            while not condition(response := await self.read()):
+                pass
+        return response
+
+    async def heartbeat(self, condition: Callable[[pb.Heartbeat], bool] = lambda _: True) -> pb.Heartbeat:
+        response = await self.until(lambda each: each.HasField("heartbeat") and condition(each.heartbeat))
+        return response.heartbeat
+
+    async def stale(self, reason: str) -> pb.Heartbeat:
+        return await self.heartbeat(lambda each: [stale.reason for stale in each.stale] == [reason])
+
+    async def snapshot(self) -> tuple[int, dict[str, str]]:
+        response = await self.next()
+        assert response.HasField("snapshot"), response
+        snapshot = response.snapshot
+        assert snapshot.version.digest == digest(dict(snapshot.entries))
+        return snapshot.version.revision, dict(snapshot.entries)
+
+    async def absent(self) -> str:
+        response = await self.next()
+        assert response.HasField("absent"), response
+        return pb.AbsentReason.Name(response.absent.reason).removeprefix("ABSENT_REASON_")
+
+    async def ended(self) -> tuple[grpc.StatusCode, str]:
+        """How the server ends the stream."""
+        async with asyncio.timeout(TIMEOUT):
+            while True:
+                try:
+                    if await self.call.read() is grpc.aio.EOF:
+                        break
+                except grpc.aio.AioRpcError:
+                    break
+            return await self.call.code(), await self.call.details()
+
+
+@pytest.fixture
+async def streams(site: Site) -> AsyncIterator[Callable[[str], Stream]]:
+    """Opens streams with a token; all are cancelled at the end."""
+    calls = []
+    async with site.channel() as channel:
+
+        def opened(token: str) -> Stream:
+            stub = WatchServiceStub(channel)
+            calls.append(stub.Watch(metadata=bearer(token)))
+            return Stream(calls[-1])
+
+        yield opened
+        for call in calls:
+            call.cancel()
+
+
+@pytest.fixture
+async def stream(streams: Callable[[str], Stream], home: Home) -> Stream:
+    """A stream of the home's pod."""
+    return streams(home.token)
+
+
+# Who is let in
+
+
+def forge(token: str, header: dict[str, str], secret: bytes | None) -> str:
+    payload = jwt.decode(token, options={"verify_signature": False})
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, payload)]
+    signed = ".".join(parts)
+    signature = hmac.new(secret, signed.encode(), hashlib.sha256).digest() if secret else b""
+    return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def unwanted_tokens(home: Home) -> dict[str, str]:
+    login, name = home.site.login, home.name
+    good = login.token(AUDIENCE, **ACME)
+    key = jwt.PyJWK(login.jwks()["keys"][0]).key
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return {
+        "none": "",
+        "not a token": "x.y.z",
+        "for the API server": home.site.plane.token_for(name, "app"),
+        "for another audience": home.site.plane.token_for(name, "app", "other"),
+        "expired": login.token(AUDIENCE, lifetime=-1, **ACME),
+        "unsigned": forge(good, {"alg": "none", "kid": login.kid}, None),
+        "signed with the public key": forge(good, {"alg": "HS256", "kid": login.kid}, pem),
+        "of an impostor": login.with_other_key().token(AUDIENCE, **ACME),
+        "of a stranger": TokenIssuer("https://stranger.example").token(AUDIENCE),
+    }
+
+
+async def test_without_a_good_token_nobody_is_let_in(home: Home, streams: Callable[[str], Stream]) -> None:
+    home.write(1, {"key": "value"})
+    for what, token in unwanted_tokens(home).items():
+        stream = streams(token)
+        await stream.subscribe(home.scope)
+        code, details = await stream.ended()
+        assert code is grpc.StatusCode.UNAUTHENTICATED, what
+        assert not [part for part in token.split(".") if len(part) > 8 and part in details], what
+        assert stream.received == [], what
+
+
+async def test_get_snapshot_lets_nobody_else_in_either(site: Site, home: Home) -> None:
+    home.write(1, {"key": "value"})
+    async with site.channel() as channel:
+        stub = WatchServiceStub(channel)
+        for what, token in unwanted_tokens(home).items():
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.GetSnapshot(pb.GetSnapshotRequest(scope=message(home.scope)), metadata=bearer(token))
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, what
+
+
+async def test_a_first_foreign_scope_ends_the_stream(home: Home, stream: Stream) -> None:
+    await stream.subscribe(Scope("globex"))
+    code, details = await stream.ended()
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert "globex/_/_" in details
+
+
+async def test_a_later_foreign_scope_is_denied_and_the_stream_goes_on(home: Home, stream: Stream) -> None:
+    home.write(1, {"key": "one"})
+    await stream.subscribe(home.scope)
+    assert await stream.snapshot() == (1, {"key": "one"})
+    await stream.subscribe(Scope("globex"))
+    denied = (await stream.next()).denied
+    assert (denied.scope.tenant, "globex" in denied.reason) == ("globex", True)
+    home.write(2, {"key": "two"})
+    assert await stream.snapshot() == (2, {"key": "two"})
+
+
+async def test_a_denial_does_not_tell_whether_the_scope_exists(
+    site: Site, home: Home, streams: Callable[[str], Stream]
+) -> None:
+    home.write(1, {"key": "value"})
+    answers = []
+    for tenant in (home.name, "no-such"):
+        stream = streams(site.login.token(AUDIENCE, **ACME))
+        await stream.subscribe(Scope(tenant, "prod"))
+        code, details = await stream.ended()
+        answers.append((code, details.replace(tenant, "TENANT")))
+    assert answers[0] == answers[1]
+
+
+async def test_a_login_token_reads_its_tenant_until_it_expires(site: Site, streams: Callable[[str], Stream]) -> None:
+    stream = streams(site.login.token(AUDIENCE, lifetime=3, **ACME))
+    await stream.subscribe(Scope("acme", "never-made"))
+    assert await stream.absent() == "NOT_FOUND"
+    assert await stream.ended() == (grpc.StatusCode.UNAUTHENTICATED, "the token has expired")
+
+
+async def test_a_permission_that_is_taken_away_denies_within_the_stream(home: Home, stream: Stream) -> None:
+    home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    home.annotate(readable_tenants="")
+    assert (await stream.next()).denied.scope.tenant == home.name
+    home.annotate(readable_tenants=None)
+    home.write(2, {"key": "value 2"})
+    await stream.until(lambda response: response.HasField("heartbeat"))
+    assert not [each for each in stream.received if each.HasField("snapshot") and each.snapshot.version.revision == 2]
+
+
+@pytest.mark.parametrize(
+    ("scope", "field"),
+    [(pb.Scope(tenant="Not A Label"), "subscribe.scope.tenant"), (pb.Scope(tenant="a", service="_"), "service")],
+)
+async def test_a_malformed_scope_names_its_field(stream: Stream, scope: pb.Scope, field: str) -> None:
+    await stream.subscribe(scope)
+    code, details = await stream.ended()
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert field in details
+
+
+async def test_plaintext_is_not_spoken_to_a_server_with_tls(site: Site, home: Home) -> None:
+    async with grpc.aio.insecure_channel(site.address) as channel:
+        stub = WatchServiceStub(channel)
+        request = pb.GetSnapshotRequest(scope=message(home.scope))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetSnapshot(request, metadata=bearer(home.token), timeout=TIMEOUT)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+# What is told
+
+
+async def test_from_snapshot_to_withdrawn_and_made_again(
+    home: Home, stream: Stream, streams: Callable[[str], Stream]
+) -> None:
+    first = home.write(1000, {"key": "one"})
+    await stream.subscribe(home.scope)
+    assert await stream.snapshot() == (1000, {"key": "one"})
+    second = home.write(1001, {"key": "two", "more": "text"})
+    assert await stream.snapshot() == (1001, {"key": "two", "more": "text"})
+
+    resumed = streams(home.token)
+    await resumed.subscribe(home.scope, second)
+    current = (await resumed.next()).current
+    assert Version(current.version.revision, current.version.digest) == second
+    outdated = streams(home.token)
+    await outdated.subscribe(home.scope, first)
+    assert (await outdated.snapshot())[0] == 1001
+
+    home.write(1001, {"key": "two", "more": "text"}, withdrawn=True)
+    assert await stream.absent() == "WITHDRAWN"
+    home.delete()
+    home.write(2000, {"key": "again"})
+    for each in (stream, resumed, outdated):
+        await each.until(lambda response: response.snapshot.version.revision == 2000)
+    # Deletion after the mark said nothing, and the former ConfigMap's end did not end the new one.
+    kinds = [each.WhichOneof("response") for each in stream.received if not each.HasField("heartbeat")]
+    assert kinds == ["snapshot", "snapshot", "absent", "snapshot"]
+
+
+async def test_a_scope_that_is_not_there_yet(home: Home, stream: Stream) -> None:
+    await stream.subscribe(home.scope)
+    assert await stream.absent() == "NOT_FOUND"
+    home.write(1, {"key": "value"})
+    assert await stream.snapshot() == (1, {"key": "value"})
+
+
+async def test_every_subscribe_is_answered(home: Home, stream: Stream) -> None:
+    version = home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    assert (await stream.snapshot())[0] == 1
+    await stream.subscribe(home.scope)
+    assert (await stream.snapshot())[0] == 1
+    await stream.subscribe(home.scope, version)
+    assert (await stream.next()).HasField("current")
+    await stream.say(unsubscribe=pb.Unsubscribe(scope=message(home.scope)))
+    home.write(2, {"key": "two"})
+    other = Scope(home.name, "elsewhere")
+    await stream.subscribe(other)
+    assert (await stream.next()).absent.scope.environment == "elsewhere"
+
+
+async def test_a_client_that_says_no_more_still_hears(home: Home, stream: Stream) -> None:
+    home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    await stream.call.done_writing()
+    assert (await stream.snapshot())[0] == 1
+    home.write(2, {"key": "two"})
+    assert (await stream.snapshot())[0] == 2
+
+
+async def test_a_refusal_is_taken_and_the_next_version_comes_whole(home: Home, stream: Stream) -> None:
+    version = home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    refused = pb.Version(revision=version.revision, digest=version.digest)
+    await stream.say(acknowledge=pb.Acknowledge(scope=message(home.scope), version=refused, error="not valid"))
+    home.write(2, {"key": "two"})
+    assert await stream.snapshot() == (2, {"key": "two"})
+
+
+async def test_data_that_was_tampered_with_is_not_published(home: Home, stream: Stream) -> None:
+    home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    home.write(2, {"key": "tampered"}, said=digest({"key": "other"}))
+    await stream.stale("DIGEST_MISMATCH")
+    home.write(3, {"key": "three"})
+    assert await stream.snapshot() == (3, {"key": "three"})
+    await stream.heartbeat(lambda each: not each.stale)
+
+
+async def test_a_revision_that_goes_back_is_not_published(home: Home, stream: Stream) -> None:
+    home.write(5, {"key": "five"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    home.write(4, {"key": "four"})
+    await stream.stale("REVISION_WENT_BACK")
+    home.write(6, {"key": "six"})
+    assert await stream.snapshot() == (6, {"key": "six"})
+
+
+async def test_a_server_behind_what_is_known_is_silent_until_it_has_caught_up(home: Home, stream: Stream) -> None:
+    home.write(5, {"key": "five"})
+    known = Version(7, digest({"key": "seven"}))
+    await stream.subscribe(home.scope, known)
+    await stream.stale("BEHIND")
+    home.write(6, {"key": "six"})
+    home.write(7, {"key": "seven"})
+    assert (await stream.next()).HasField("current")
+
+
+async def test_a_configmap_that_disappears_is_served_on_stale(
+    home: Home, stream: Stream, streams: Callable[[str], Stream]
+) -> None:
+    home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    home.delete()
+    await stream.stale("DISAPPEARED")
+    newcomer = streams(home.token)
+    await newcomer.subscribe(home.scope)
+    assert await newcomer.snapshot() == (1, {"key": "value"})
+    home.write(1, {"key": "value"})
+    await stream.heartbeat(lambda each: not each.stale)
+    assert len([each for each in stream.received if each.HasField("snapshot")]) == 1
+
+
+async def test_a_namespace_that_goes_takes_its_scopes_along(home: Home, stream: Stream) -> None:
+    home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    home.site.admin.delete(namespace(home.name))
+    response = await stream.until(lambda each: each.HasField("absent") or each.HasField("denied"))
+    assert response.absent.reason == pb.ABSENT_REASON_WITHDRAWN
+
+
+async def test_a_tenant_that_the_namespace_may_no_longer_declare(site: Site, home: Home, stream: Stream) -> None:
+    home.write(1, {"key": "one"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    home.annotate(tenants="another", readable_tenants=home.name)
+    await stream.stale("NOT_PERMITTED")
+    home.write(2, {"key": "two"})
+    other = Scope(home.name, "marker")
+    await stream.subscribe(other)
+    await stream.until(lambda each: each.HasField("absent"))
+    assert [each.snapshot.version.revision for each in stream.received if each.HasField("snapshot")] == [1]
+
+    late_port = free_port()
+    with site.start(late_port, "late") as _, site_channel(site, late_port) as channel:
+        request = pb.GetSnapshotRequest(scope=message(home.scope))
+        late = WatchServiceStub(channel).GetSnapshot(request, metadata=bearer(home.token), timeout=TIMEOUT)
+    assert late.WhichOneof("response") is None
+    assert late.stale.reason == "NOT_PERMITTED"
+
+    home.annotate(tenants=home.name)
+    assert await stream.snapshot() == (2, {"key": "two"})
+
+
+def site_channel(site: Site, port: int) -> grpc.Channel:
+    credentials = grpc.ssl_channel_credentials(site.authority.ca_file.read_bytes())
+    return grpc.secure_channel(f"{HOST}:{port}", credentials)
+
+
+# How fresh it is
+
+
+def write_tick(site: Site, time: str, stale: list[dict[str, str]] | None = None) -> None:
+    metadata = {"name": "tenantconfig-tick", "namespace": NAMESPACE, "labels": {"tenantconfig.dev/tenant": ""}}
+    data = {"freshAsOf": time, "stale": json.dumps(stale or [])}
+    site.controller.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+
+
+async def test_heartbeats_carry_the_ticks_time_and_stand_still_with_it(site: Site, home: Home, stream: Stream) -> None:
+    home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    write_tick(site, "2035-01-01T00:00:00.250000Z")
+    await stream.heartbeat(lambda each: each.fresh_as_of.ToJsonString() == "2035-01-01T00:00:00.250Z")
+    assert (await stream.heartbeat()).fresh_as_of.ToJsonString() == "2035-01-01T00:00:00.250Z"
+    write_tick(site, "2034-01-01T00:00:00Z")
+    assert (await stream.heartbeat()).fresh_as_of.ToJsonString() == "2035-01-01T00:00:00.250Z"
+    scope = {"tenant": home.name, "environment": "prod", "service": ""}
+    listed = {**scope, "verifiedAsOf": "2035-01-01T00:00:00Z", "reason": "Throttled"}
+    write_tick(site, "2035-01-01T00:00:02Z", [listed, {**listed, "tenant": "another"}])
+    heartbeat = await stream.heartbeat(lambda each: each.fresh_as_of.ToJsonString() == "2035-01-01T00:00:02Z")
+    (stale,) = heartbeat.stale
+    assert (stale.scope.tenant, stale.reason) == (home.name, "Throttled")
+    assert stale.verified_as_of.ToJsonString() == "2035-01-01T00:00:00Z"
+
+
+async def test_a_heartbeat_never_overtakes_the_change_it_vouches_for(site: Site, home: Home, stream: Stream) -> None:
+    await stream.subscribe(home.scope)
+    await stream.absent()
+    for revision in range(1, 21):
+        home.write(revision, {"key": str(revision)})
+        write_tick(site, f"2036-01-01T00:00:{revision:02}Z")
+    seen = 0
+    async with asyncio.timeout(TIMEOUT):
+        while seen < 20:
+            response = await stream.read()
+            if response.HasField("snapshot"):
+                seen = response.snapshot.version.revision
+            elif response.heartbeat.fresh_as_of.ToJsonString().startswith("2036"):
+                assert response.heartbeat.fresh_as_of.ToDatetime().second <= seen
+
+
+# The server as a neighbour
+
+
+async def health(channel: grpc.aio.Channel, service: str = "") -> int:
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        health_pb2.HealthCheckRequest.SerializeToString,
+        health_pb2.HealthCheckResponse.FromString,
+    )
+    return int((await check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT)).status)
+
+
+async def test_health_and_reflection(site: Site) -> None:
+    async with site.channel() as channel:
+        for service in ("", SERVICE):
+            assert await health(channel, service) == health_pb2.HealthCheckResponse.SERVING
+        reflect = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            reflection_pb2.ServerReflectionRequest.SerializeToString,
+            reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        question = reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)
+        (answer,) = [each async for each in reflect(iter([question]))]
+        assert b"WatchRequest" in answer.file_descriptor_response.file_descriptor_proto[0]
+
+
+async def test_a_server_that_has_not_read_the_cluster_is_not_serving(site: Site, home: Home) -> None:
+    config = yaml.safe_load(site.plane.kubeconfig_for(NAMESPACE, "watch-server").read_text())
+    config["clusters"][0]["cluster"]["server"] = f"https://{HOST}:{free_port()}"
+    kubeconfig = site.directory / "nowhere.kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    port = free_port()
+    arguments = [f"--listen={HOST}:{port}", "--insecure", f"--issuers={site.issuers()}"]
+    command: list[str | Path] = [COMMAND, "watch-server", *arguments]
+    with Process.start(
+        command, log=site.directory / "blind.log", environment={"KUBECONFIG": str(kubeconfig)}
+    ) as server:
+        server.wait_until(lambda: "listening" in server.output(), "listening")
+        async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
+            assert await health(channel) == health_pb2.HealthCheckResponse.NOT_SERVING
+            stub = WatchServiceStub(channel)
+            token = site.login.token(AUDIENCE, **ACME)
+            call = stub.Watch(metadata=bearer(token))
+            stream = Stream(call)
+            await stream.subscribe(Scope("acme"))
+            heartbeat = await stream.heartbeat()
+            assert [stale.reason for stale in heartbeat.stale] == ["NOT_SYNCED"]
+            assert not heartbeat.HasField("fresh_as_of")
+            assert [each.WhichOneof("response") for each in stream.received] == ["heartbeat"]
+            call.cancel()
+
+
+async def test_a_renewed_certificate_is_used_without_a_lost_stream(site: Site, home: Home, stream: Stream) -> None:
+    home.write(1, {"key": "value"})
+    await stream.subscribe(home.scope)
+    await stream.snapshot()
+    renewed = CertificateAuthority(site.directory / "renewed-tls")
+    certificate = renewed.issue("server")
+    before = [file.read_bytes() for file in (site.certificate.certificate_file, site.certificate.key_file)]
+    try:
+        site.certificate.key_file.write_bytes(certificate.key_file.read_bytes())
+        site.certificate.certificate_file.write_bytes(certificate.certificate_file.read_bytes())
+        credentials = grpc.ssl_channel_credentials(renewed.ca_file.read_bytes())
+        async with grpc.aio.secure_channel(site.address, credentials) as channel:
+            stub = WatchServiceStub(channel)
+            request = pb.GetSnapshotRequest(scope=message(home.scope))
+            answer = await stub.GetSnapshot(request, metadata=bearer(home.token), timeout=TIMEOUT)
+            assert answer.snapshot.version.revision == 1
+    finally:
+        for file, content in zip((site.certificate.certificate_file, site.certificate.key_file), before, strict=True):
+            file.write_bytes(content)
+    home.write(2, {"key": "two"})
+    assert (await stream.snapshot())[0] == 2
+
+
+async def test_a_server_that_is_told_to_stop_sends_its_streams_away(site: Site, home: Home) -> None:
+    home.write(1, {"key": "value"})
+    port = free_port()
+    with site.start(port, "stopping") as server:
+        credentials = grpc.ssl_channel_credentials(site.authority.ca_file.read_bytes())
+        async with grpc.aio.secure_channel(f"{HOST}:{port}", credentials) as channel:
+            stub = WatchServiceStub(channel)
+            stream = Stream(stub.Watch(metadata=bearer(home.token)))
+            await stream.subscribe(home.scope)
+            await stream.snapshot()
+            code = await asyncio.to_thread(server.stop)
+            assert await stream.ended() == (grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        assert code == 0
+
+
+# The client
+
+
+@asynccontextmanager
+async def watching(site: Site, port: int, home: Home) -> AsyncIterator[Callable[[type[Event]], Any]]:
+    """Our client's events; gives a function that waits for the next of a kind."""
+    connection = Connection(f"{HOST}:{port}", site.token_file(home.token), site.authority.ca_file)
+    async with aclosing(watch(connection, [home.scope])) as events:
+
+        async def following(kind: type[Event]) -> Event:
+            async with asyncio.timeout(TIMEOUT):
+                async for event in events:
+                    if isinstance(event, kind):
+                        return event
+            raise AssertionError("the client ended")
+
+        yield following
+
+
+async def test_the_client_resumes_when_a_server_comes_back(site: Site, home: Home) -> None:
+    home.write(1, {"key": "one"})
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        first = stack.enter_context(site.start(port, "first"))
+        following = await stack.enter_async_context(watching(site, port, home))
+        assert (await following(Changed)).snapshot.entries == {"key": "one"}
+        await asyncio.to_thread(first.kill)
+        assert not (await following(Disconnected)).lasting
+        stack.enter_context(site.start(port, "second"))
+        assert (await following(Unchanged)).version.revision == 1
+        home.write(2, {"key": "two"})
+        assert (await following(Changed)).snapshot.entries == {"key": "two"}
+        home.write(2, {"key": "two"}, withdrawn=True)
+        assert (await following(Gone)).withdrawn
+
+
+async def test_the_client_reads_its_token_again(site: Site) -> None:
+    def token(lifetime: float) -> str:
+        return site.login.token(AUDIENCE, lifetime=lifetime, **ACME)
+
+    file = site.token_file(token(3))
+    connection = Connection(site.address, file, site.authority.ca_file)
+    async with aclosing(watch(connection, [Scope("acme", "no-such")])) as events, asyncio.timeout(TIMEOUT):
+        assert isinstance(await anext(events), Gone)
+        file.write_text(token(600))
+        ended = await anext(event async for event in events if isinstance(event, Disconnected))
+        assert (ended.code, ended.lasting) == ("UNAUTHENTICATED", False)
+        assert isinstance(await anext(event async for event in events if not isinstance(event, Fresh)), Gone)
+
+
+def command(site: Site, home: Home, name: str, *arguments: str, token: str = "") -> Process:
+    file = site.token_file(token or home.token)
+    flags = [f"--server={site.address}", f"--ca={site.authority.ca_file}", f"--token-file={file}"]
+    log = site.directory / f"{name}-{next(_numbers)}.log"
+    return Process.start([COMMAND, name, *flags, *arguments], log=log)
+
+
+def test_tenantconfig_watch_prints_a_line_a_version(site: Site, home: Home) -> None:
+    first = home.write(1, {"key": "one"})
+    with command(site, home, "watch", f"--tenant={home.name}", "--environment=prod", "-o", "json") as client:
+        client.wait_until(lambda: len(versions(client)) == 1, "first version")
+        home.write(2, {"key": "two"})
+        client.wait_until(lambda: len(versions(client)) == 2, "second version")
+        home.write(2, {"key": "two"}, withdrawn=True)
+        client.wait_until(lambda: len(versions(client)) == 3, "withdrawal")
+        one, two, gone = versions(client)
+    assert one["scope"] == {"tenant": home.name, "environment": "prod", "service": ""}
+    assert (one["revision"], one["digest"], one["entries"]) == (1, first.digest, {"key": "one"})
+    assert (two["revision"], two["entries"]) == (2, {"key": "two"})
+    assert gone["absent"] == "WITHDRAWN"
+    assert one["receivedAt"] < two["receivedAt"] < gone["receivedAt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "said"),
+    [
+        (["--tenant=globex"], "", "not permitted to read scope globex/_/_"),
+        (["--tenant=acme"], "x.y.z", "the server refuses the token"),
+        (["--tenant=Not_A_Label"], "", "scope.tenant: is not a DNS label"),
+    ],
+)
+@pytest.mark.parametrize("name", ["watch", "get"])
+def test_what_the_server_refuses_is_one_line(
+    site: Site, home: Home, name: str, arguments: list[str], token: str, said: str
+) -> None:
+    with command(site, home, name, *arguments, token=token) as client:
+        assert client.wait() == 1
+        (line,) = client.output().splitlines()
+    assert said in line
+
+
+def test_tenantconfig_get(site: Site, home: Home) -> None:
+    scope = [f"--tenant={home.name}", "--environment=prod"]
+    with command(site, home, "get", *scope, "-o", "yaml") as missing:
+        assert missing.wait() == 1
+    assert "absent: NOT_FOUND" in missing.output()
+    home.write(1, {"key": "one"})
+
+    def found() -> bool:
+        with command(site, home, "get", *scope, "-o", "json") as client:
+            return client.wait() == 0 and versions(client)[0]["entries"] == {"key": "one"}
+
+    assert site.server
+    site.server.wait_until(found, "the scope served")
+
+
+def test_no_secret_reaches_the_log(site: Site, home: Home) -> None:
+    home.write(1, {"key": "the-value-of-a-key"})
+    with command(site, home, "watch", f"--tenant={home.name}", "--environment=prod") as client:
+        client.wait_until(lambda: "the-value-of-a-key" in client.output(), "the value")
+    assert site.server
+    log = site.server.output()
+    assert "the-value-of-a-key" not in log
+    assert home.token not in log
+    assert home.token.split(".")[2] not in log

@@ -1,0 +1,247 @@
+"""Who is told what, and when."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tenantconfig.model import Scope, Snapshot, Version
+from tenantconfig.watch.hub import Hub, Reply, Say, Watcher
+from tenantconfig.watch.standing import AbsentReason, Stale, StaleReason, Standing
+
+SCOPE, OTHER = Scope("acme"), Scope("acme", "prod")
+TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def version(revision: int) -> Version:
+    return Version(revision, f"digest-{revision}")
+
+
+def serving(revision: int, scope: Scope = SCOPE, stale: Stale | None = None) -> Standing:
+    snapshot = Snapshot(scope, version(revision), {"revision": str(revision)})
+    return Standing(snapshot=snapshot, version=snapshot.version, stale=stale)
+
+
+def withdrawn(revision: int) -> Standing:
+    return Standing(absent=AbsentReason.WITHDRAWN, version=version(revision), since=0.0)
+
+
+class Stream:
+    """A watcher that counts how often it is woken."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.woken = 0
+        self.watcher = Watcher(hub, self._wake)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def replies(self) -> list[tuple[Say, Scope, int]]:
+        """All that is owed, with the revision of each."""
+        found = []
+        while reply := self.watcher.next_reply():
+            found.append((reply.say, reply.scope, _revision(reply)))
+        return found
+
+
+def _revision(reply: Reply) -> int:
+    said = reply.published.snapshot.version if reply.published else reply.version
+    return said.revision if said else 0
+
+
+@pytest.fixture
+def hub() -> Hub:
+    hub = Hub()
+    hub.sync()
+    return hub
+
+
+@pytest.fixture
+def stream(hub: Hub) -> Stream:
+    return Stream(hub)
+
+
+def test_a_subscriber_gets_the_snapshot_and_each_change_once(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(5))
+    stream.watcher.subscribe(SCOPE)
+    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 5)]
+    assert stream.replies() == []
+    hub.settle(SCOPE, serving(6))
+    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 6)]
+
+
+def test_a_slow_reader_skips_versions_and_is_woken_once(hub: Hub, stream: Stream) -> None:
+    stream.watcher.subscribe(SCOPE)
+    stream.replies()
+    stream.woken = 0
+    for revision in range(1, 100):
+        hub.settle(SCOPE, serving(revision))
+    assert stream.woken == 1
+    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 99)]
+
+
+def test_what_is_owed_is_paid_in_order(hub: Hub, stream: Stream) -> None:
+    scopes = [Scope("acme", f"e{number}") for number in range(5)]
+    for scope in scopes:
+        hub.settle(scope, serving(1, scope))
+        stream.watcher.subscribe(scope)
+    assert [scope for _, scope, _ in stream.replies()] == scopes
+
+
+def test_one_change_is_serialised_once_for_all(hub: Hub) -> None:
+    streams = [Stream(hub) for _ in range(3)]
+    hub.settle(SCOPE, serving(5))
+    for each in streams:
+        each.watcher.subscribe(SCOPE)
+    published = [reply.published for each in streams if (reply := each.watcher.next_reply())]
+    assert len(published) == 3
+    assert len({id(each) for each in published}) == 1
+    hub.settle(SCOPE, serving(6))
+    newer = streams[0].watcher.next_reply()
+    assert newer
+    assert newer.published is not published[0]
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (version(5), [(Say.CURRENT, SCOPE, 5)]),
+        (version(4), [(Say.SNAPSHOT, SCOPE, 5)]),
+        (Version(5, "other"), [(Say.SNAPSHOT, SCOPE, 5)]),
+        (version(6), []),
+    ],
+    ids=["equal", "older", "same revision, other digest", "newer: silence"],
+)
+def test_resuming_from_what_is_known(
+    hub: Hub, stream: Stream, known: Version, expected: list[tuple[Say, Scope, int]]
+) -> None:
+    hub.settle(SCOPE, serving(5))
+    stream.watcher.subscribe(SCOPE, known)
+    assert stream.replies() == expected
+
+
+def test_behind_is_stale_until_caught_up(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(5))
+    stream.watcher.subscribe(SCOPE, version(7))
+    assert stream.replies() == []
+    assert stream.watcher.stale() == [(SCOPE, Stale(StaleReason.BEHIND))]
+    hub.settle(SCOPE, serving(6))
+    assert stream.replies() == []
+    hub.settle(SCOPE, serving(7))
+    assert stream.replies() == [(Say.CURRENT, SCOPE, 7)]
+    assert stream.watcher.stale() == []
+
+
+def test_an_old_withdrawal_is_not_told_to_who_knows_a_newer_version(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, withdrawn(5))
+    stream.watcher.subscribe(SCOPE, version(9))
+    assert stream.replies() == []
+    assert stream.watcher.stale() == [(SCOPE, Stale(StaleReason.BEHIND))]
+
+
+def test_absent_and_back(hub: Hub, stream: Stream) -> None:
+    stream.watcher.subscribe(SCOPE)
+    assert stream.replies() == [(Say.ABSENT, SCOPE, 0)]
+    hub.settle(SCOPE, serving(5))
+    hub.settle(SCOPE, withdrawn(5))
+    reply = stream.watcher.next_reply()
+    assert reply
+    assert reply.absent is AbsentReason.WITHDRAWN
+    hub.settle(SCOPE, serving(6))
+    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 6)]
+
+
+def test_nothing_is_answered_before_the_cluster_was_read() -> None:
+    hub = Hub()
+    stream = Stream(hub)
+    stream.watcher.subscribe(SCOPE)
+    stream.watcher.subscribe(OTHER)
+    hub.settle(SCOPE, serving(5))
+    assert stream.replies() == []
+    assert {stale.reason for _, stale in stream.watcher.stale()} == {StaleReason.NOT_SYNCED}
+    hub.sync()
+    assert sorted(stream.replies(), key=str) == [(Say.ABSENT, OTHER, 0), (Say.SNAPSHOT, SCOPE, 5)]
+    assert stream.watcher.stale() == []
+
+
+def test_subscribing_again_is_answered_again(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(5))
+    stream.watcher.subscribe(SCOPE)
+    stream.replies()
+    stream.watcher.subscribe(SCOPE)
+    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 5)]
+    stream.watcher.subscribe(SCOPE, version(5))
+    assert stream.replies() == [(Say.CURRENT, SCOPE, 5)]
+
+
+def test_after_unsubscribe_nothing_comes_and_nothing_is_kept(hub: Hub, stream: Stream) -> None:
+    stream.watcher.subscribe(SCOPE)
+    stream.watcher.unsubscribe(SCOPE)
+    assert stream.replies() == []
+    assert len(hub) == 0
+    hub.settle(SCOPE, serving(5))
+    assert stream.replies() == []
+
+
+def test_closing_lets_go_of_all_scopes(hub: Hub, stream: Stream) -> None:
+    for scope in (SCOPE, OTHER):
+        stream.watcher.subscribe(scope)
+    stream.watcher.close()
+    assert len(hub) == 0
+
+
+def test_a_scope_that_only_became_stale_is_not_sent_again(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(5))
+    stream.watcher.subscribe(SCOPE)
+    stream.replies()
+    stale = Stale(StaleReason.DISAPPEARED)
+    hub.settle(SCOPE, serving(5, stale=stale))
+    assert stream.replies() == []
+    assert stream.watcher.stale() == [(SCOPE, stale)]
+
+
+def test_the_tick_never_goes_back(hub: Hub) -> None:
+    ticks = []
+    hub.on_freshness = lambda: ticks.append(hub.fresh_as_of)
+    hub.tick(TIME, {SCOPE: Stale("Throttled")})
+    hub.tick(TIME - timedelta(seconds=1), {})
+    assert ticks == [TIME]
+    assert hub.stale(SCOPE) == Stale("Throttled")
+    hub.tick(TIME + timedelta(seconds=1), {})
+    assert hub.stale(SCOPE) is None
+
+
+def test_only_the_stale_scopes_of_the_stream_are_listed(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(5))
+    hub.settle(OTHER, serving(5, OTHER))
+    stream.watcher.subscribe(SCOPE)
+    hub.tick(TIME, {OTHER: Stale("Throttled")})
+    assert stream.watcher.stale() == []
+    hub.tick(TIME, {OTHER: Stale("Throttled"), SCOPE: Stale("Throttled", TIME)})
+    assert stream.watcher.stale() == [(SCOPE, Stale("Throttled", TIME))]
+
+
+def test_a_refused_version_makes_the_next_message_whole(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(5))
+    stream.watcher.subscribe(SCOPE)
+    stream.replies()
+    subscription = stream.watcher.subscriptions[SCOPE]
+    stream.watcher.acknowledge(SCOPE, version(5), "not valid")
+    assert (subscription.whole, subscription.error, subscription.acknowledged) == (True, "not valid", None)
+    hub.settle(SCOPE, serving(6))
+    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 6)]
+    stream.watcher.acknowledge(SCOPE, version(6), "")
+    assert (subscription.whole, subscription.error, subscription.acknowledged) == (False, "", version(6))
+
+
+def test_an_acknowledgement_of_a_scope_that_is_not_watched_is_ignored(stream: Stream) -> None:
+    stream.watcher.acknowledge(SCOPE, version(5), "")
+    assert stream.watcher.subscriptions == {}
+
+
+def test_a_watched_scope_is_not_forgotten(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, withdrawn(5))
+    stream.watcher.subscribe(SCOPE)
+    assert not hub.forget(SCOPE)
+    stream.watcher.close()
+    assert hub.forget(SCOPE)
+    assert hub.standing(SCOPE).absent is AbsentReason.NOT_FOUND

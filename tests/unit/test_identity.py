@@ -1,0 +1,293 @@
+"""Tokens, and the issuers file."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm
+
+from harness.certificates import TokenIssuer
+from tenantconfig.identity import (
+    COOL_DOWN_SECONDS,
+    KEYS_MAX_AGE_SECONDS,
+    MAX_TOKEN_BYTES,
+    Issuer,
+    IssuersInvalid,
+    Keys,
+    KeysUnavailable,
+    TokenRefused,
+    Verifier,
+    parse_issuers,
+)
+
+ISSUER = Issuer(
+    name="login",
+    issuer="https://login.example",
+    audiences=frozenset({"tenantconfig"}),
+    jwks_uri="https://login.example/keys",
+    tenants=frozenset({"acme"}),
+    tenant_claim=("custom:tenantId",),
+)
+TENANT: dict[str, Any] = {"custom:tenantId": "acme"}
+SIGNER = TokenIssuer(ISSUER.issuer)  # a key takes a while to make
+
+
+class Login:
+    """An issuer whose keys can be exchanged, and a verifier that trusts it."""
+
+    def __init__(self, issuer: Issuer = ISSUER) -> None:
+        self.signer = SIGNER
+        self.jwks: dict[str, Any] = self.signer.jwks()
+        self.fetched = 0
+        self.now = 0.0
+        self.wall_clock: Callable[[], float] = time.time
+        self.broken = False
+        self.verifier = Verifier([Keys(issuer, self._fetch, lambda: self.now)], lambda: self.wall_clock())
+
+    async def _fetch(self) -> dict[str, Any]:
+        self.fetched += 1
+        if self.broken:
+            raise OSError("unreachable")
+        return self.jwks
+
+    async def refusal(self, token: str) -> str:
+        """Why a token is refused; the message must not give any of it away."""
+        with pytest.raises(TokenRefused) as refused:
+            await self.verifier.verify(token)
+        message = str(refused.value)
+        assert not [part for part in token.split(".") if len(part) > 8 and part in message]
+        return message
+
+
+@pytest.fixture
+def login() -> Login:
+    return Login()
+
+
+async def test_a_good_token(login: Login) -> None:
+    claims = await login.verifier.verify(login.signer.token("tenantconfig", **TENANT))
+    assert (claims.issuer, claims.subject, claims.tenants) == ("login", "subject", frozenset({"acme"}))
+    assert claims.vouched == frozenset({"acme"})
+    assert claims.expires_at > time.time() + 3000
+
+
+async def test_one_audience_of_several_is_enough(login: Login) -> None:
+    await login.verifier.verify(login.signer.token(["other", "tenantconfig"]))
+
+
+async def test_elliptic_keys(login: Login) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(ECAlgorithm.to_jwk(key.public_key()))
+    login.jwks = {"keys": [{**public, "kid": "e"}]}
+    payload = jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})
+    await login.verifier.verify(jwt.encode(payload, key, algorithm="ES256", headers={"kid": "e"}))
+
+
+@pytest.mark.parametrize(
+    ("audience", "claims", "message"),
+    [
+        ("other", {}, "audience"),
+        ([], {}, "audience"),
+        ("tenantconfig", {"iss": "https://other.example"}, "issuer"),
+        ("tenantconfig", {"exp": int(time.time()) - 1}, "expired"),
+        ("tenantconfig", {"exp": None}, "exp"),
+        ("tenantconfig", {"exp": True}, "exp"),
+        ("tenantconfig", {"exp": float("inf")}, "exp"),
+        ("tenantconfig", {"exp": str(2**40)}, "exp"),
+        ("tenantconfig", {"iat": None}, "iat"),
+        ("tenantconfig", {"iat": int(time.time()) + 600}, "not valid yet"),
+        ("tenantconfig", {"nbf": int(time.time()) + 600}, "not valid yet"),
+        ("tenantconfig", {"nbf": "now"}, "nbf"),
+        ("tenantconfig", {"sub": None}, "sub"),
+        ("tenantconfig", {"aud": None}, "audience"),
+        ("tenantconfig", {"iss": None}, "issuer"),
+    ],
+)
+async def test_claims_that_are_refused(login: Login, audience: Any, claims: dict[str, Any], message: str) -> None:
+    assert message in await login.refusal(login.signer.token(audience, **claims))
+
+
+async def test_without_nbf_and_with_a_past_one(login: Login) -> None:
+    await login.verifier.verify(login.signer.token("tenantconfig", nbf=int(time.time()) - 5))
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "....", "é.è.ê", "e30.e30.e30"])
+async def test_no_token_at_all(login: Login, token: str) -> None:
+    assert await login.refusal(token)
+    assert login.fetched == 0
+
+
+async def test_a_token_of_any_size_is_not_read(login: Login) -> None:
+    assert "longer" in await login.refusal("a" * (MAX_TOKEN_BYTES + 1))
+
+
+async def test_another_key_under_the_same_name(login: Login) -> None:
+    assert "signature" in await login.refusal(login.signer.with_other_key().token("tenantconfig"))
+
+
+async def test_algorithm_none(login: Login) -> None:
+    payload = jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})
+    unsigned = jwt.encode(payload, "", algorithm="none", headers={"kid": login.signer.kid})
+    assert "algorithm" in await login.refusal(unsigned)
+
+
+def encoded(part: object) -> str:
+    text = part if isinstance(part, bytes) else json.dumps(part).encode()
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+async def test_the_public_key_as_a_shared_secret(login: Login) -> None:
+    payload = jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})
+    public = jwt.PyJWK(login.jwks["keys"][0]).key
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    signed = f"{encoded({'alg': 'HS256', 'kid': login.signer.kid})}.{encoded(payload)}"
+    signature = hmac.new(pem, signed.encode(), hashlib.sha256).digest()
+    assert "algorithm" in await login.refusal(f"{signed}.{encoded(signature)}")
+
+
+async def test_an_algorithm_that_is_not_the_keys(login: Login) -> None:
+    token = login.signer.token("tenantconfig")
+    _, payload, signature = token.split(".")
+    header = encoded({"alg": "ES256", "kid": login.signer.kid})
+    assert "algorithm" in await login.refusal(f"{header}.{payload}.{signature}")
+
+
+async def test_an_issuer_that_allows_fewer_algorithms() -> None:
+    login = Login(Issuer(**{**_fields(ISSUER), "algorithms": frozenset({"ES256"})}))
+    assert "algorithm" in await login.refusal(login.signer.token("tenantconfig"))
+
+
+async def test_a_key_that_the_token_brings_along_is_ignored(login: Login) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    payload = jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})
+    own = TokenIssuer(ISSUER.issuer).jwks()["keys"][0]
+    for hint in ({"jwk": own}, {"jku": "https://evil.example"}, {"x5u": "https://evil.example"}):
+        headers = {"kid": login.signer.kid, **hint}
+        assert "signature" in await login.refusal(jwt.encode(payload, key, algorithm="RS256", headers=headers))
+
+
+async def test_keys_are_fetched_once_and_again_for_an_unknown_one_after_the_cool_down(login: Login) -> None:
+    for _ in range(3):
+        await login.verifier.verify(login.signer.token("tenantconfig"))
+    assert login.fetched == 1
+    rotated = TokenIssuer(ISSUER.issuer, "key-2")
+    login.jwks = rotated.jwks()
+    for _ in range(3):
+        assert "signing key" in await login.refusal(rotated.token("tenantconfig"))
+    assert login.fetched == 1
+    login.now = COOL_DOWN_SECONDS
+    await login.verifier.verify(rotated.token("tenantconfig"))
+    assert login.fetched == 2
+
+
+async def test_a_key_that_was_taken_back_is_noticed(login: Login) -> None:
+    token = login.signer.token("tenantconfig")
+    await login.verifier.verify(token)
+    login.jwks = {"keys": []}
+    login.now = KEYS_MAX_AGE_SECONDS
+    assert "signing key" in await login.refusal(token)
+
+
+async def test_without_keys_nothing_is_said_about_the_token(login: Login) -> None:
+    login.broken = True
+    with pytest.raises(KeysUnavailable):
+        await login.verifier.verify(login.signer.token("tenantconfig"))
+
+
+async def test_known_keys_outlive_an_outage_of_their_issuer(login: Login) -> None:
+    await login.verifier.verify(login.signer.token("tenantconfig"))
+    login.broken, login.now = True, KEYS_MAX_AGE_SECONDS
+    await login.verifier.verify(login.signer.token("tenantconfig"))
+    assert login.fetched == 2
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [("acme", {"acme"}), (["acme", "globex"], {"acme", "globex"}), (7, set()), ("", set()), (["", 1], set())],
+)
+async def test_a_tenant_claim_is_a_text_or_texts(login: Login, claim: Any, expected: set[str]) -> None:
+    claims = await login.verifier.verify(login.signer.token("tenantconfig", **{"custom:tenantId": claim}))
+    assert claims.tenants == expected
+    assert claims.environments is None
+
+
+async def test_claims_inside_claims_and_claims_that_are_missing() -> None:
+    paths = {"tenant_claim": ("https://x.example/app", "tenant"), "environment_claim": ("env",)}
+    login = Login(Issuer(**{**_fields(ISSUER), **paths}))
+    nested: dict[str, Any] = {"https://x.example/app": {"tenant": "acme"}}
+    token = login.signer.token("tenantconfig", **nested)
+    claims = await login.verifier.verify(token)
+    assert claims.tenants == {"acme"}
+    assert claims.environments == frozenset()
+
+
+async def test_a_service_account_has_its_namespace() -> None:
+    cluster = Issuer("cluster", ISSUER.issuer, ISSUER.audiences, kubernetes=True, tenants=frozenset({"*"}))
+    login = Login(cluster)
+    namespaced: dict[str, Any] = {"kubernetes.io": {"namespace": "home"}}
+    token = login.signer.token("tenantconfig", **namespaced)
+    assert (await login.verifier.verify(token)).namespace == "home"
+    assert "namespace" in await login.refusal(login.signer.token("tenantconfig"))
+
+
+def _fields(issuer: Issuer) -> dict[str, Any]:
+    return {name: getattr(issuer, name) for name in Issuer.__dataclass_fields__}
+
+
+CLUSTER = {"name": "cluster", "audiences": ["tenantconfig"], "kubernetes": True}
+OIDC = {
+    "name": "login",
+    "issuer": "https://login.example",
+    "audiences": ["a", "b"],
+    "jwksUri": "https://login.example/keys",
+    "algorithms": ["ES256"],
+    "tenants": ["acme"],
+    "tenantClaim": ["custom:tenantId"],
+    "serviceClaim": ["app", "service"],
+}
+
+
+def test_an_issuers_file() -> None:
+    cluster, login = parse_issuers([CLUSTER, OIDC])
+    assert cluster == Issuer("cluster", "", frozenset({"tenantconfig"}), kubernetes=True, tenants=frozenset({"*"}))
+    assert login.algorithms == {"ES256"}
+    assert login.service_claim == ("app", "service")
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        (None, "list"),
+        ([], "list"),
+        ({}, "list"),
+        (["x"], "[0]"),
+        ([CLUSTER, CLUSTER], "[1].name"),
+        ([{**CLUSTER, "audience": "x"}], "[0].audience"),
+        ([{**CLUSTER, "audiences": []}], "[0].audiences"),
+        ([{**CLUSTER, "audiences": "tenantconfig"}], "[0].audiences"),
+        ([{**CLUSTER, "name": ""}], "[0].name"),
+        ([{**CLUSTER, "kubernetes": "yes"}], "[0].kubernetes"),
+        ([{**CLUSTER, "jwksFile": "x"}], "exactly one"),
+        ([{**CLUSTER, "tenantClaim": ["x"]}], "[0]"),
+        ([CLUSTER, {**OIDC, "issuer": ""}], "[1].issuer"),
+        ([{**OIDC, "jwksUri": "http://login.example"}], "[0].jwksUri"),
+        ([{**OIDC, "jwksUri": ""}], "exactly one"),
+        ([{**OIDC, "algorithms": ["HS256"]}], "[0].algorithms"),
+        ([{**OIDC, "algorithms": ["none"]}], "[0].algorithms"),
+        ([{**OIDC, "tenants": None}], "[0].tenants"),
+        ([{**OIDC, "tenantClaim": "custom:tenantId"}], "[0].tenantClaim"),
+        ([{**OIDC, "tenantClaim": None}], "[0].tenantClaim"),
+        ([{**OIDC, "environmentClaim": [1]}], "[0].environmentClaim"),
+    ],
+)
+def test_an_issuers_file_that_names_its_fault(document: Any, field: str) -> None:
+    with pytest.raises(IssuersInvalid, match=field.replace("[", r"\[").replace("]", r"\]")):
+        parse_issuers(document)
