@@ -10,7 +10,7 @@ from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import ConfigStore, Location, Options
 from tenantconfig.passes import Outcome
-from tenantconfig.reconcile import timestamp
+from tenantconfig.reconcile import RETRY_MOST_SECONDS, timestamp
 from tenantconfig.routing import duplicates
 from tenantconfig.stores.base import Store
 
@@ -35,7 +35,7 @@ class Acceptance:
         try:
             return await self._pass(name)
         except TenantConfigError as error:
-            return Outcome(error, retry=True)
+            return Outcome(error, RETRY_MOST_SECONDS)
 
     async def _pass(self, name: str) -> Outcome:
         found = await resources.read_store(self._kube, name)
@@ -50,7 +50,7 @@ class Acceptance:
         now = (store.generation, conditions, locations)
         if now != (store.observed_generation, store.conditions, store.locations):
             await resources.write_store_status(self._kube, store, version, conditions, locations)
-        return Outcome(failure, retry=isinstance(failure, Transient))
+        return Outcome(failure, RETRY_MOST_SECONDS if isinstance(failure, Transient) else 0.0)
 
     async def _failure(self, store: ConfigStore, location: Location) -> TenantConfigError | None:
         if taken := duplicates(store, self._known()):

@@ -58,8 +58,8 @@ async def bring(kube: KubeApi, plural: str, wanted: Body, actual: Projected | No
     """
     metadata = wanted["metadata"]
     owner = metadata["ownerReferences"][0]["uid"]
-    if actual and actual.owner != owner:
-        raise _taken(plural, metadata)
+    if actual:
+        refuse_taken(plural, metadata["name"], actual.owner, owner)
     if actual and actual.deleting:
         raise Conflict(f"{plural} {metadata['name']} is being deleted")
     write = write_needed(wanted, actual)
@@ -68,10 +68,10 @@ async def bring(kube: KubeApi, plural: str, wanted: Body, actual: Projected | No
     if write is Write.CREATE:
         try:
             await kube.post(collection, body)
-        except AlreadyExists as error:
+        except AlreadyExists:
             found = await read(kube, plural, metadata["namespace"], name)
-            if found and found.owner != owner:
-                raise _taken(plural, metadata) from error
+            if found:
+                refuse_taken(plural, name, found.owner, owner)
             raise
     elif actual and write is Write.APPLY:
         await kube.apply(f"{collection}/{name}", _with_metadata(body, uid=actual.uid))
@@ -118,13 +118,15 @@ async def tick(kube: KubeApi, namespace: str, fresh_as_of: str, stale: str) -> N
     await kube.apply(path(CONFIGMAPS, namespace, TICK_NAME), body)
 
 
-def _taken(plural: str, metadata: Mapping[str, Any]) -> Stalled:
-    field = "secretName" if plural == SECRETS else "configMapName"
-    message = (
-        f"{plural} {metadata['name']} exists and is not this resource's: delete it, "
-        f"or choose another name in spec.target.{field}"
-    )
-    return Stalled(Reason.CONFIGMAP_CONFLICT, message)
+def refuse_taken(plural: str, name: str, owner: str, ours: str) -> None:
+    """Raise Stalled (ConfigMapConflict) when an object's owner is not the resource with the uid `ours`."""
+    if owner != ours:
+        field = "secretName" if plural == SECRETS else "configMapName"
+        raise Stalled(
+            Reason.CONFIGMAP_CONFLICT,
+            f"{plural} {name} exists and is not this resource's: delete it, "
+            f"or choose another name in spec.target.{field}",
+        )
 
 
 def _encoded(body: Body) -> Body:

@@ -12,8 +12,8 @@ from prometheus_client import start_http_server
 from tenantconfig import freshness, kubeapi
 from tenantconfig.acceptance import Acceptance
 from tenantconfig.handlers import Handlers
-from tenantconfig.kubeapi import KubeApi
 from tenantconfig.known import Known
+from tenantconfig.kubeapi import KubeApi
 from tenantconfig.leadership import Leader
 from tenantconfig.passes import Passes
 from tenantconfig.reconcile import Reconciler

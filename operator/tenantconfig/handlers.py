@@ -106,7 +106,7 @@ class Handlers:
 
     async def remove(self, *, body: kopf.Body, **_: Any) -> None:
         outcome = await self._scopes.turn(ref_of(body))
-        if outcome.error or outcome.retry:
+        if outcome.error or outcome.retry_within:
             message = outcome.error.message if outcome.error else "a defect of the operator; its log has more"
             raise kopf.TemporaryError(message, delay=DELETION_RETRY_SECONDS)
 

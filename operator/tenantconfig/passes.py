@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 RETRY_FIRST_SECONDS = 0.5
-RETRY_MOST_SECONDS = 60.0
+DEFECT_RETRY_SECONDS = 60.0
 CONCURRENCY = 16
 
 
@@ -29,7 +29,7 @@ class Outcome:
     """How a pass ended."""
 
     error: TenantConfigError | None = None
-    retry: bool = False  # try again by the clock; otherwise only when something changes
+    retry_within: float = 0.0  # seconds, the most between two tries; 0: only when something changes
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class Passes(Generic[K]):
             outcome = await self._work(key)
         except Exception:
             logger.exception("The pass over %s failed by a defect", key)
-            outcome = Outcome(retry=True)
+            outcome = Outcome(retry_within=DEFECT_RETRY_SECONDS)
         finally:
             turn.running_since = None
             for waiter in waiters:
@@ -110,16 +110,17 @@ class Passes(Generic[K]):
                     waiter.cancel()
                 elif not waiter.done():
                     waiter.set_result(outcome)
-        turn.failures = turn.failures + 1 if outcome.retry else 0
-        if outcome.retry and turn.due_since is None:
-            turn.timer = asyncio.get_running_loop().call_later(backoff(turn.failures), self._retry, key)
+        turn.failures = turn.failures + 1 if outcome.retry_within else 0
+        if outcome.retry_within and turn.due_since is None:
+            delay = backoff(turn.failures, outcome.retry_within)
+            turn.timer = asyncio.get_running_loop().call_later(delay, self._retry, key)
 
     def _retry(self, key: K) -> None:
         self._turns[key].timer = None
         self.request(key)
 
 
-def backoff(failures: int) -> float:
-    """Seconds until the next try after `failures` in a row: doubling, bounded, half of it at random."""
-    longest = min(RETRY_MOST_SECONDS, RETRY_FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
+def backoff(failures: int, most: float) -> float:
+    """Seconds until the next try after `failures` in a row: doubling up to `most`, half of it at random."""
+    longest = min(most, RETRY_FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
     return longest * (0.5 + random.random() / 2)  # noqa: S311  spreads load, guards nothing

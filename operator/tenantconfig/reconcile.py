@@ -17,7 +17,6 @@ from typing import TypeVar
 
 from tenantconfig import configmaps, resources
 from tenantconfig.conditions import Findings, judge, worst
-from tenantconfig.configmaps import CONFIGMAPS, SECRETS
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.inputs import Facts, Surroundings, allowed, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
@@ -37,13 +36,26 @@ from tenantconfig.model import (
 )
 from tenantconfig.passes import Outcome
 from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, overlay, plan, plan_release
-from tenantconfig.projection import Projected, configmap_body, next_version, project, refuse_large, secret_body
+from tenantconfig.projection import project, refuse_large
+from tenantconfig.projector import Projector, secrets_not_permitted
 from tenantconfig.stores.base import Applied, Store
 
 T = TypeVar("T")
 
 NOTHING_APPLIED = Applied()
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
+
+
+RETRY_MOST_SECONDS = 60.0
+UNWATCHED_RETRY_SECONDS = 300.0
+# What a change of the resource, its namespace, a ConfigStore or a labelled Secret mends.
+WATCHED = {
+    Reason.INVALID,
+    Reason.NO_STORE,
+    Reason.SECRET_NOT_FOUND,
+    Reason.SECRETS_NOT_PERMITTED,
+    Reason.TENANT_NOT_ALLOWED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,7 @@ class Reconciler:
         self._open_store = open_store
         self._executor = executor
         self._secrets = secrets
+        self._projector = Projector(kube, around, secrets=secrets)
         self.unverified: dict[ResourceRef, Unverified] = {}
 
     async def __call__(self, ref: ResourceRef) -> Outcome:
@@ -110,7 +123,7 @@ class Reconciler:
             try:
                 outcome = await self._pass(ref)
             except TenantConfigError as error:  # of the API server, where no status could be written either
-                outcome = Outcome(error, retry=True)
+                outcome = Outcome(error, patience(error))
             if not isinstance(outcome.error, Conflict):
                 break
         return outcome
@@ -129,8 +142,7 @@ class Reconciler:
         done = resource.deleting and failure is None
         if status != resource.status and not done and not conflicts:
             await resources.write_status(self._kube, resource, status)
-        retry = any(isinstance(each, Transient) for each in findings.failures)
-        return Outcome(conflicts[0] if conflicts else failure, retry)
+        return Outcome(conflicts[0] if conflicts else failure, max(map(patience, findings.failures), default=0.0))
 
     def _remember(self, resource: TenantConfig, failure: TenantConfigError | None, began: float) -> None:
         if failure is None or resource.deleting:
@@ -146,6 +158,9 @@ class Reconciler:
             return replace(findings, suspended=True)
         try:
             works = await self._plan(resource, await self._desired(resource))
+            wanted = project(pair for work in works for pair in intended(work).items())
+            refuse_large(wanted)
+            targets = await self._projector.targets(resource, wanted)
         except TenantConfigError as error:
             return replace(findings, store_failures=(error,))
         works = await self._apply_all(resource, works)
@@ -155,15 +170,18 @@ class Reconciler:
             locations=tuple(sorted(work.place.location.id for work in works if work.place.desired or work.held)),
             store_failures=tuple(work.applied.error for work in works if work.applied.error),
         )
-        return findings if findings.store_failures else await self._project(resource, works, findings)
+        if findings.store_failures:
+            return findings
+        projection = project(pair for work in works for pair in desired_part(work).items())
+        try:
+            return replace(findings, version=await self._projector.show(resource, targets, projection))
+        except TenantConfigError as error:
+            return replace(findings, projection_failure=error)
 
     async def _remove(self, resource: TenantConfig) -> Findings:
         """Towards nothing: withdraw the projection, empty the stores, remove the projection."""
         findings = self._unchanged(resource)
-        namespace, name = resource.ref.namespace, resource.configmap_name
-        actual = await configmaps.read(self._kube, CONFIGMAPS, namespace, name)
-        if actual and made_by(resource, actual):
-            await configmaps.withdraw(self._kube, namespace, name, actual)
+        await self._projector.withdraw(resource)
         try:
             works = await self._apply_all(resource, await self._plan(resource, {}))
         except TenantConfigError as error:
@@ -173,8 +191,7 @@ class Reconciler:
             left = {key for work in works for key in work.held}
             entries = tuple(each for each in findings.entries if each.key in left)
             return replace(findings, entries=entries, store_failures=failures)
-        if not resource.orphaning:
-            await self._discard(resource, keep=())
+        await self._projector.remove(resource)
         return findings
 
     def _unchanged(self, resource: TenantConfig) -> Findings:
@@ -219,9 +236,7 @@ class Reconciler:
             ids |= {store.location.id for store in routes if store and store.location}
         places = [place for id in sorted(ids) if (place := await self._place(resource, id, desired.get(id, ())))]
         refuse_entries(places)
-        works = await asyncio.gather(*(self._read(resource, place) for place in places))
-        refuse_large(project(pair for work in works for pair in intended(work).items()))
-        return works
+        return await asyncio.gather(*(self._read(resource, place) for place in places))
 
     async def _place(self, resource: TenantConfig, id: str, desired: Iterable[Desired]) -> Place | None:
         found = self._around.place(id)
@@ -261,47 +276,15 @@ class Reconciler:
         applied = await self._thread(lambda: work.place.store.apply(resource.scope, work.changes))
         return replace(work, applied=applied)
 
-    async def _project(self, resource: TenantConfig, works: Iterable[Work], findings: Findings) -> Findings:
-        """Show what the stores hold now."""
-        projection = project((key, held) for work in works for key, held in desired_part(work).items())
-        namespace = resource.ref.namespace
-        try:
-            if projection.sensitive and not self._secrets:
-                raise secrets_not_permitted("entries are SecureStrings")
-            actual = await configmaps.read(self._kube, CONFIGMAPS, namespace, resource.configmap_name)
-            version = next_version(projection.entries, findings.version, actual, int(time.time() * 1000))
-            await configmaps.bring(
-                self._kube, CONFIGMAPS, configmap_body(resource, projection.entries, version), actual
-            )
-            keep = [(CONFIGMAPS, resource.configmap_name)]
-            if projection.sensitive:
-                secret = await configmaps.read(self._kube, SECRETS, namespace, resource.secret_name)
-                await configmaps.bring(self._kube, SECRETS, secret_body(resource, projection.sensitive), secret)
-                keep.append((SECRETS, resource.secret_name))
-            await self._discard(resource, keep)
-        except TenantConfigError as error:
-            return replace(findings, projection_failure=error)
-        return replace(findings, version=version)
-
-    async def _discard(self, resource: TenantConfig, keep: Collection[tuple[str, str]]) -> None:
-        """Remove every projection of the resource but those to keep: former targets, or all of them."""
-        known = {*self._around.projections(resource.uid)}
-        if resource.deleting:  # the watch may not have brought the last one yet
-            known.add((CONFIGMAPS, resource.configmap_name))
-        for plural, name in sorted(known - {*keep}):
-            actual: Projected | None = await configmaps.read(self._kube, plural, resource.ref.namespace, name)
-            if actual and actual.owner == resource.uid:
-                await configmaps.delete(self._kube, plural, resource.ref.namespace, name, actual.uid)
-
     async def _thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
 
-def made_by(resource: TenantConfig, actual: Projected) -> bool:
-    """Whether a ConfigMap is the resource's projection, be it that the garbage collector has orphaned it already."""
-    version = resource.status.version
-    orphaned = not actual.owner and version is not None and actual.version == version
-    return actual.owner == resource.uid or (orphaned and resource.scope.labels().items() <= actual.labels.items())
+def patience(failure: TenantConfigError) -> float:
+    """The longest time in seconds between tries; 0: not by the clock, since a watch will tell when it helps."""
+    if isinstance(failure, Transient):
+        return RETRY_MOST_SECONDS
+    return 0.0 if failure.reason in WATCHED else UNWATCHED_RETRY_SECONDS
 
 
 def claim_of(resource: TenantConfig, place: Place, cluster: str) -> Claim:
@@ -377,13 +360,6 @@ def entry_status(desired: Desired, location: str, work: Work) -> EntryStatus:
         state, message = State.PENDING, work.applied.error.message if work.applied.error else ""
     store = location.rpartition("/")[0]
     return EntryStatus(desired.key, store, location, desired.policy, state, held.version if held else "", message)
-
-
-def secrets_not_permitted(what: str) -> Stalled:
-    return Stalled(
-        Reason.SECRETS_NOT_PERMITTED,
-        f"{what}, and the operator has no access to Secrets: install manifests/overlays/secrets and restart it",
-    )
 
 
 def timestamp() -> str:

@@ -233,6 +233,7 @@ def test_a_configmap_of_someone_else_is_not_touched(system: System, tenant: str)
     assert found["reason"] == "ConfigMapConflict"
     assert "spec.target.configMapName" in found["message"]
     assert system.admin.get(configmap(tenant))["data"] == {"theirs": "yes"}
+    assert in_stores(system, tenant) == {}
 
     renamed = tenant_config(tenant, {MAX: 1}, target={"configMapName": "other"})
     applied(system, renamed)
