@@ -8,10 +8,11 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.api import Api
+from harness.api import Api, Refused
 from harness.aws import LocalAws, create_table, free_port
 from harness.certificates import CertificateAuthority
 from harness.controlplane import AuditEvent, ControlPlane
@@ -57,8 +58,10 @@ class System:
         return self.aws.environment() | override
 
     def start_controller(self) -> Process:
-        """Starts it and returns once it leads and its ConfigStores are Ready."""
+        """Starts it and returns once it leads, has seen what there is, and its ConfigStores are Ready."""
+        began = datetime.now(UTC)
         self.controller = self._start("controller", self.environment(), "controller")
+        self.controller.wait_until(lambda: self.fresh_as_of() > began, "a tick of its own")
         self.controller.wait_until(self.stores_ready, "ConfigStores Ready")
         return self.controller
 
@@ -95,6 +98,14 @@ class System:
         log = self.directory / f"{name}.log"
         log.unlink(missing_ok=True)
         return Process.start([COMMAND, command, *arguments, *scope], log=log)
+
+    def fresh_as_of(self) -> datetime:
+        """The tick's time: what was changed before is projected."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/tenantconfig-tick"
+        try:
+            return datetime.fromisoformat(self.admin.request("GET", path)["data"]["freshAsOf"])
+        except Refused:
+            return datetime.min.replace(tzinfo=UTC)
 
     def stores_ready(self) -> bool:
         """Whether the controller has accepted every ConfigStore."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -71,10 +72,9 @@ def digest(data: dict[str, str]) -> str:
 
 
 def quiet(system: System) -> None:
-    """Wait until the controller has answered every change: its tick has come up to now."""
-    tick = configmap("tenantconfig-system", "tenantconfig-tick")
-    before = system.admin.get(tick)["data"]["freshAsOf"]
-    wait_for(lambda: system.admin.get(tick)["data"]["freshAsOf"] > before, "a newer tick")
+    """Wait until the controller has answered every change so far: its tick has come past now."""
+    now = datetime.now(UTC)
+    wait_for(lambda: system.fresh_as_of() > now, "a newer tick")
 
 
 @pytest.fixture
