@@ -5,12 +5,12 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 
 from tenantconfig import resources
+from tenantconfig.clock import timestamp
 from tenantconfig.conditions import settle, store_conditions
 from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import ConfigStore, Location, Options
-from tenantconfig.passes import Outcome
-from tenantconfig.reconcile import RETRY_MOST_SECONDS, timestamp
+from tenantconfig.passes import RETRY_MOST_SECONDS, Outcome
 from tenantconfig.routing import duplicates
 from tenantconfig.stores.base import Store
 

@@ -5,9 +5,9 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 from tenantconfig import configmaps
+from tenantconfig.clock import rfc3339
 from tenantconfig.errors import TenantConfigError
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.reconcile import Unverified
@@ -52,8 +52,3 @@ def _stale(each: Unverified) -> dict[str, str]:
         "verifiedAsOf": rfc3339(each.since),
         "reason": each.reason,
     }
-
-
-def rfc3339(seconds: float) -> str:
-    """Unix seconds as RFC 3339 in UTC, with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

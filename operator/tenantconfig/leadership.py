@@ -10,9 +10,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from tenantconfig.clock import rfc3339
 from tenantconfig.errors import Missing
 from tenantconfig.kubeapi import Body, KubeApi
 
@@ -113,7 +113,7 @@ class Leader:
         return time.monotonic() - self._observed[1] > float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
 
     def _lease(self, metadata: Body, former: Body, *, taken: bool) -> Body:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = rfc3339(time.time())
         spec = {
             "holderIdentity": self._identity,
             "leaseDurationSeconds": LEASE_SECONDS,

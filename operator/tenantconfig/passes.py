@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 K = TypeVar("K", bound=Hashable)
 
 RETRY_FIRST_SECONDS = 0.5
-DEFECT_RETRY_SECONDS = 60.0
+RETRY_MOST_SECONDS = 60.0
 CONCURRENCY = 16
 
 
@@ -102,7 +102,7 @@ class Passes(Generic[K]):
             outcome = await self._work(key)
         except Exception:
             logger.exception("The pass over %s failed by a defect", key)
-            outcome = Outcome(retry_within=DEFECT_RETRY_SECONDS)
+            outcome = Outcome(retry_within=RETRY_MOST_SECONDS)
         finally:
             turn.running_since = None
             for waiter in waiters:

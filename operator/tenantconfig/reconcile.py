@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from tenantconfig import configmaps, resources
+from tenantconfig.clock import timestamp
 from tenantconfig.conditions import Findings, judge, worst
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.inputs import Facts, Surroundings, allowed, inputs, source_secrets
@@ -34,7 +34,7 @@ from tenantconfig.model import (
     TenantConfig,
     Value,
 )
-from tenantconfig.passes import Outcome
+from tenantconfig.passes import RETRY_MOST_SECONDS, Outcome
 from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, overlay, plan, plan_release
 from tenantconfig.projection import project, refuse_large
 from tenantconfig.projector import Projector, secrets_not_permitted
@@ -46,7 +46,6 @@ NOTHING_APPLIED = Applied()
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
 
 
-RETRY_MOST_SECONDS = 60.0
 UNWATCHED_RETRY_SECONDS = 300.0
 # What a change of the resource, its namespace, a ConfigStore or a labelled Secret mends.
 WATCHED = {
@@ -360,8 +359,3 @@ def entry_status(desired: Desired, location: str, work: Work) -> EntryStatus:
         state, message = State.PENDING, work.applied.error.message if work.applied.error else ""
     store = location.rpartition("/")[0]
     return EntryStatus(desired.key, store, location, desired.policy, state, held.version if held else "", message)
-
-
-def timestamp() -> str:
-    """Now, as metav1.Time has it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
