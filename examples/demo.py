@@ -187,6 +187,7 @@ def hand_over(system: System) -> None:
         "TENANTCONFIG_TOKEN_FILE": system.token_file("acme"),
         "CONTROLLER_PID": system.controller.pid,
         "WATCH_SERVER_PID": system.watch_server.pid,
+        "CONTROLLER_KUBECONFIG": system.plane.kubeconfig_for(NAMESPACE, "controller"),
     }
     lines = [f"{name}={value}" for name, value in variables.items()]
     (DIRECTORY / "env").write_text("".join(f"{line}\n" for line in lines))
@@ -198,6 +199,9 @@ def hand_over(system: System) -> None:
     say(f"{kubectl.relative_to(ROOT)} get tc -A         # or your own kubectl")
     say(f".venv/bin/tenantconfig watch {' '.join(SCOPE)}")
     say("make demo-stop                   # ends it")
+    say("")
+    say("To replace the controller: kill $CONTROLLER_PID, and then, since the policies let nobody else write,")
+    say("KUBECONFIG=$CONTROLLER_KUBECONFIG .venv/bin/tenantconfig controller")
 
 
 def write_kubectl() -> Path:
