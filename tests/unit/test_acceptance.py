@@ -129,7 +129,8 @@ async def test_a_store_that_fails_its_probe_is_not_ready(
 ) -> None:
     world = World(body())
     world.store.failure = failure
-    assert await world() == Outcome(failure, retry)
+    outcome = await world()
+    assert (outcome.error, bool(outcome.retry_within)) == (failure, retry)
     assert conditions(world.kube.written[0]) == {"Ready": ("False", failure.reason.value), **condition}
     assert world.kube.found is not None
     assert not spec.config_store(world.kube.found).accepted
@@ -147,7 +148,7 @@ async def test_prefixes_of_an_older_store_are_named_and_nothing_is_asked() -> No
     assert isinstance(outcome.error, Stalled)
     assert outcome.error.reason is Reason.AMBIGUOUS_PREFIX
     assert outcome.error.message.endswith("b_ (older)")
-    assert not outcome.retry
+    assert not outcome.retry_within
     assert world.opened == []
 
 
@@ -160,7 +161,9 @@ async def test_a_store_that_is_gone_needs_nothing() -> None:
 async def test_a_conflict_at_the_api_server_is_tried_again() -> None:
     world = World(body())
     world.kube.refusal = Conflict("changed")
-    assert await world() == Outcome(world.kube.refusal, retry=True)
+    outcome = await world()
+    assert outcome.error is world.kube.refusal
+    assert outcome.retry_within
 
 
 @pytest.mark.parametrize(

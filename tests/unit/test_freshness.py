@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tenantconfig import freshness
+from tenantconfig.clock import rfc3339
 from tenantconfig.errors import Reason, Transient
-from tenantconfig.freshness import MOST_STALE, rfc3339, stale_json
+from tenantconfig.freshness import MOST_STALE, stale_json
 from tenantconfig.model import Scope
 from tenantconfig.projection import MAX_BYTES
 from tenantconfig.reconcile import Unverified

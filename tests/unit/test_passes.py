@@ -214,8 +214,8 @@ async def test_a_pass_that_is_cancelled_leaves_no_turn_waiting(queue: Passes[str
 
 
 async def test_a_pass_to_be_tried_again_is_by_a_timer(queue: Passes[str], work: Work, timers: Timers) -> None:
-    work.end("a", Outcome(retry=True))
-    assert (await queue.turn("a")).retry
+    work.end("a", Outcome(retry_within=60.0))
+    assert (await queue.turn("a")).retry_within
     await settle()
     assert (work.begun, timers.pending()) == (["a"], 1)
     timers.go_off()
@@ -235,7 +235,7 @@ async def test_a_pass_that_is_not_to_be_tried_again_sets_no_timer(
 async def test_a_request_does_not_wait_for_the_timer_and_cancels_it(
     queue: Passes[str], work: Work, timers: Timers
 ) -> None:
-    work.end("a", Outcome(retry=True))
+    work.end("a", Outcome(retry_within=60.0))
     await queue.turn("a")
     await settle()
     queue.request("a")
@@ -249,21 +249,36 @@ async def test_what_was_asked_for_meanwhile_needs_no_timer(queue: Passes[str], w
     queue.request("a")
     await settle()
     queue.request("a")
-    work.end("a", Outcome(retry=True))
+    work.end("a", Outcome(retry_within=60.0))
     work.end("a")
     await settle()
     assert (work.begun, timers.delays) == (["a", "a"], [])
 
 
-async def test_the_delays_double_until_a_pass_succeeds(
+async def test_the_delays_grow_with_the_failures_in_a_row_up_to_what_the_outcome_says(
     queue: Passes[str], work: Work, timers: Timers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passes, "backoff", float)
-    for retry in (True, True, True, False, True):
-        work.end("a", Outcome(retry=retry))
+    monkeypatch.setattr(passes, "backoff", lambda failures, most: failures * most)
+    for most in (60.0, 60.0, 300.0, 0.0, 60.0):
+        work.end("a", Outcome(retry_within=most))
         await queue.turn("a")
         await settle()
-    assert timers.delays == [1, 2, 3, 1]
+    assert timers.delays == [60.0, 120.0, 900.0, 60.0]
+
+
+async def test_a_success_between_failures_begins_the_delays_anew(
+    queue: Passes[str], work: Work, timers: Timers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "backoff", lambda failures, most: failures * most)
+    work.end("a", Outcome(retry_within=60.0))
+    await queue.turn("a")
+    queue.request("a")
+    await settle()
+    queue.request("a")  # so that the key does not leave the queue between the two
+    work.end("a")
+    work.end("a", Outcome(retry_within=60.0))
+    await settle()
+    assert timers.delays == [60.0, 60.0]
 
 
 async def test_a_defect_is_logged_and_tried_again_and_the_queue_lives(
@@ -271,7 +286,7 @@ async def test_a_defect_is_logged_and_tried_again_and_the_queue_lives(
 ) -> None:
     work.end("a", ValueError("hush"))
     outcome = await queue.turn("a")
-    assert outcome == Outcome(retry=True)
+    assert outcome == Outcome(retry_within=RETRY_MOST_SECONDS)
     assert "The pass over a failed by a defect" in caplog.text
     timers.go_off()
     work.end("a")
@@ -280,10 +295,11 @@ async def test_a_defect_is_logged_and_tried_again_and_the_queue_lives(
     assert work.begun.count("a") == 2
 
 
+@pytest.mark.parametrize("most", [60.0, 300.0])
 @pytest.mark.parametrize("failures", [1, 2, 3, 8, 20, 2000])
-def test_the_back_off_is_bounded_and_half_of_it_at_random(failures: int) -> None:
-    longest = min(0.5 * 2 ** min(failures - 1, 30), RETRY_MOST_SECONDS)
-    drawn = [backoff(failures) for _ in range(200)]
+def test_the_back_off_doubles_up_to_its_bound_and_half_of_it_is_at_random(failures: int, most: float) -> None:
+    longest = min(0.5 * 2 ** min(failures - 1, 30), most)
+    drawn = [backoff(failures, most) for _ in range(200)]
     assert longest / 2 <= min(drawn)
     assert max(drawn) <= longest
     assert len(set(drawn)) > 100
@@ -332,7 +348,7 @@ async def test_requests_that_wait_for_a_slot_count(work: Work, clock: Clock) -> 
 
 
 async def test_what_waits_for_its_timer_is_answered(queue: Passes[str], work: Work, timers: Timers) -> None:
-    work.end("a", Outcome(retry=True))
+    work.end("a", Outcome(retry_within=60.0))
     await queue.turn("a")
     await settle()
     assert timers.pending() == 1

@@ -12,6 +12,7 @@ EQUAL = Held("1", "5", format=Format.TEXT, owner=US)
 OTHER = Held("2", "5", format=Format.TEXT, owner=US)
 SEEDED = Held("2", "1", format=Format.TEXT, owner=US, pristine=True)
 FORMER = Held("1", "5", format=Format.TEXT, owner=FORMER_US)
+FORMER_OTHER = Held("2", "5", format=Format.TEXT, owner=FORMER_US)
 FOREIGN = Held("2", "5", format=Format.TEXT, owner=THEM)
 UNOWNED = Held("2", "5", format=Format.TEXT)
 
@@ -36,9 +37,11 @@ CREATE = {"puts": (Put("a", Value("1")),)}
         (ENFORCE, EQUAL, {}),
         (ENFORCE, OTHER, {"puts": (Put("a", Value("1"), OTHER),)}),
         (ENFORCE, FORMER, {"claims": ("a",)}),
+        (ENFORCE, FORMER_OTHER, {"puts": (Put("a", Value("1"), FORMER_OTHER),)}),
         (SEED, None, CREATE),
         (SEED, EQUAL, {}),
         (SEED, OTHER, {}),
+        (SEED, FORMER, {}),
         (SEED, UNOWNED, {}),
         (SEED, FOREIGN, {}),
         (OBSERVE, None, {}),

@@ -173,6 +173,33 @@ def test_an_observed_entry_has_neither_and_is_no_problem() -> None:
     assert spec.entry({"key": "a", "policy": "Observe"}) == Entry("a", Policy.OBSERVE)
 
 
+SOURCE = {"secretKeyRef": {"name": "keys", "key": "api"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"policy": "Observe", "value": 1}, "is observed"),
+        ({"policy": "Observe", "value": ""}, "is observed"),
+        ({"policy": "Observe", "valueFrom": SOURCE}, "is observed"),
+        ({"value": "hush", "valueFrom": SOURCE}, "a value and a valueFrom"),
+        ({"value": "", "valueFrom": SOURCE}, "a value and a valueFrom"),
+        ({"value": None, "valueFrom": SOURCE}, ""),
+        ({"policy": "Observe", "value": None}, ""),
+    ],
+)
+def test_an_entry_that_says_two_things_is_a_problem(fields: dict[str, Any], problem: str) -> None:
+    read = spec.entry({"key": "a", **fields})
+    assert bool(read.problem) is bool(problem)
+    assert problem in read.problem
+    assert "hush" not in read.problem
+
+
+@pytest.mark.parametrize(("finalizers", "orphaning"), [(["orphan"], True), (["foregroundDeletion"], False)])
+def test_a_deletion_that_leaves_the_dependents_is_told_by_its_finalizer(finalizers: list[str], orphaning: bool) -> None:
+    assert spec.tenant_config(body(finalizers=finalizers)).orphaning is orphaning
+
+
 def test_one_bad_entry_does_not_hide_the_others() -> None:
     entries = [{"key": "a", "value": 2**60}, {"key": "b", "value": 1}]
     read = spec.tenant_config(body({"entries": entries})).entries
