@@ -12,7 +12,7 @@ import ssl
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ def run_watch_server(settings: WatchServerSettings) -> None:
 
 
 async def _serve(settings: WatchServerSettings) -> None:
-    from tenantconfig.identity import Verifier
+    from tenantconfig.identity import Keys, Verifier
     from tenantconfig.watch.feed import Feed
     from tenantconfig.watch.hub import Hub
     from tenantconfig.watch.service.calls import WatchService
@@ -80,35 +80,38 @@ async def _serve(settings: WatchServerSettings) -> None:
     try:
         hub = Hub()
         feed = Feed(hub, time.monotonic, settings.operator_namespace)
-        verifier = Verifier(await _keys(issuers, cluster), time.time)
-        service = WatchService(hub, verifier, feed.rights)
+        keys = [Keys(issuer, _fetch(issuer, cluster), time.monotonic) for issuer in issuers]
+        service = WatchService(hub, Verifier(keys, time.time), feed.rights)
         feed.on_rights = service.reauthorize
         if settings.metrics_port is not None:
             _expose_metrics(settings.metrics_port, service)
         server = Server(service)
         await _listen(server, settings)
-        await _until_stopped(server, service, feed, cluster)
+        await _until_stopped(server, _make_ready(server, feed, keys, cluster), service.pulse(), _expire(feed))
     finally:
         await cluster.close()
 
 
-async def _until_stopped(server: "Server", service: "WatchService", feed: "Feed", cluster: "WatchedCluster") -> None:
+async def _until_stopped(server: "Server", *work: Coroutine[Any, Any, None]) -> None:
+    """Run the server's never-ending tasks until a signal, or until one of them ends by a defect."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    tasks = [
-        asyncio.create_task(_inform(server, feed, cluster)),
-        asyncio.create_task(service.pulse()),
-        asyncio.create_task(_expire(feed)),
-    ]
     waiting = asyncio.create_task(stopped.wait())
-    done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+    tasks = [asyncio.create_task(each) for each in work]
+    done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
     logger.info("stopping")
     await server.stop()
-    for task in (*tasks, waiting):
+    for task in (waiting, *tasks):
         task.cancel()
-    for task in done - {waiting}:
-        task.result()  # a task that ended did so by a defect
+    for task in done:
+        task.result()
+
+
+async def _make_ready(server: "Server", feed: "Feed", keys: "Sequence[Keys]", cluster: "WatchedCluster") -> None:
+    """Learn who issues tokens and what the cluster holds, say so, and keep in step."""
+    await _name_issuers(keys, cluster)
+    await _inform(server, feed, cluster)
 
 
 async def _inform(server: "Server", feed: "Feed", cluster: "WatchedCluster") -> None:
@@ -180,26 +183,26 @@ def _issuers(file: Path) -> "tuple[Issuer, ...]":
     return issuers
 
 
-async def _keys(issuers: "Sequence[Issuer]", cluster: "WatchedCluster") -> "list[Keys]":
-    from tenantconfig.identity import Keys
-
-    return [Keys(await _named(issuer, cluster), _fetch(issuer, cluster), time.monotonic) for issuer in issuers]
-
-
-async def _named(issuer: "Issuer", cluster: "WatchedCluster") -> "Issuer":
-    """An issuer with its name for itself; the cluster's own need not be written down."""
+async def _name_issuers(keys: "Sequence[Keys]", cluster: "WatchedCluster") -> None:
+    """Ask the API server what it calls itself, where the issuers file leaves it out."""
     import dataclasses
 
     from tenantconfig.errors import TenantConfigError
+    from tenantconfig.watch.informer import back_off
 
-    if issuer.issuer:
-        return issuer
-    try:
-        document = await cluster.get("/.well-known/openid-configuration")
-        return dataclasses.replace(issuer, issuer=str(document["issuer"]))
-    except (TenantConfigError, KeyError) as error:
-        message = f"issuer {issuer.name}: the API server does not say what it calls itself; write it to `issuer`"
-        raise Failure(f"{message}: {error}") from error
+    unnamed, failures = [each for each in keys if not each.issuer.issuer], 0
+    while unnamed:
+        try:
+            document = await cluster.get("/.well-known/openid-configuration")
+            name = str(document["issuer"])
+        except (TenantConfigError, KeyError) as error:
+            failures += 1
+            logger.warning("the API server does not say what it calls itself (`issuer`): %s", error)
+            await asyncio.sleep(back_off(failures))
+        else:
+            for each in unnamed:
+                each.issuer = dataclasses.replace(each.issuer, issuer=name)
+            return
 
 
 def _fetch(issuer: "Issuer", cluster: "WatchedCluster") -> "FetchKeys":

@@ -60,7 +60,7 @@ class Issuer:
 
 
 class Keys:
-    """The keys of one issuer."""
+    """The keys of one issuer. Its name for itself may come later: until then none of its tokens are known as such."""
 
     def __init__(self, issuer: Issuer, fetch: FetchKeys, clock: Callable[[], float]) -> None:
         self.issuer = issuer
@@ -113,6 +113,8 @@ class Verifier:
         candidates = [keys for keys in self._keys if keys.issuer.issuer == unverified.get("iss")]
         audiences = _audiences(unverified.get("aud"))
         keys = next((keys for keys in candidates if keys.issuer.audiences & audiences), None)
+        if not candidates and not all(keys.issuer.issuer for keys in self._keys):
+            raise KeysUnavailable("the API server has not said yet what it calls itself")
         if not candidates:
             raise TokenRefused("the token's issuer is not known here")
         if keys is None:

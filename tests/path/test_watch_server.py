@@ -103,6 +103,12 @@ class Site:
         credentials = grpc.ssl_channel_credentials(self.authority.ca_file.read_bytes())
         return grpc.aio.secure_channel(self.address, credentials)
 
+    def ask(self, token: str, scope: Scope) -> pb.GetSnapshotResponse:
+        """What the server says of a scope now."""
+        with site_channel(self, self.port) as channel:
+            request = pb.GetSnapshotRequest(scope=message(scope))
+            return WatchServiceStub(channel).GetSnapshot(request, metadata=bearer(token), timeout=TIMEOUT)
+
     def token_file(self, token: str) -> Path:
         file = self.directory / f"token-{next(_numbers)}"
         file.write_text(token)
@@ -135,6 +141,15 @@ class Home:
         self.site.controller.apply(self.body(revision, data, **changes))
         return Version(revision, digest(data))
 
+    def publish(self, revision: int, data: dict[str, str]) -> Version:
+        """Write, and wait until it is what a subscriber gets first."""
+        version = self.write(revision, data)
+        assert self.site.server
+        self.site.server.wait_until(
+            lambda: self.site.ask(self.token, self.scope).snapshot.version.revision == revision, "published"
+        )
+        return version
+
     def delete(self) -> None:
         self.site.controller.delete(self.body(0, {}))
 
@@ -165,17 +180,10 @@ def home(site: Site) -> Home:
 def admitted(site: Site, home: Home) -> None:
     """The server knows the namespace once its pods are let in; before that, they are rightly refused."""
 
-    def let_in() -> bool:
-        with grpc.secure_channel(
-            site.address, grpc.ssl_channel_credentials(site.authority.ca_file.read_bytes())
-        ) as channel:
-            request = pb.GetSnapshotRequest(scope=message(home.scope))
-            WatchServiceStub(channel).GetSnapshot(request, metadata=bearer(home.token), timeout=TIMEOUT)
-        return True
-
     def check() -> bool:
         try:
-            return let_in()
+            site.ask(home.token, home.scope)
+            return True
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.PERMISSION_DENIED:
                 return False
@@ -207,6 +215,7 @@ class Stream:
 
     async def say(self, **request: Any) -> None:
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # refused already: reading tells how
+            await self.call.initial_metadata()
             await self.call.write(pb.WatchRequest(**request))
 
     async def read(self) -> pb.WatchResponse:
@@ -309,18 +318,18 @@ def unwanted_tokens(home: Home) -> dict[str, str]:
 
 
 async def test_without_a_good_token_nobody_is_let_in(home: Home, streams: Callable[[str], Stream]) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     for what, token in unwanted_tokens(home).items():
         stream = streams(token)
         await stream.subscribe(home.scope)
         code, details = await stream.ended()
-        assert code is grpc.StatusCode.UNAUTHENTICATED, what
+        assert code is grpc.StatusCode.UNAUTHENTICATED, (what, details)
         assert not [part for part in token.split(".") if len(part) > 8 and part in details], what
         assert stream.received == [], what
 
 
 async def test_get_snapshot_lets_nobody_else_in_either(site: Site, home: Home) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     async with site.channel() as channel:
         stub = WatchServiceStub(channel)
         for what, token in unwanted_tokens(home).items():
@@ -337,7 +346,7 @@ async def test_a_first_foreign_scope_ends_the_stream(home: Home, stream: Stream)
 
 
 async def test_a_later_foreign_scope_is_denied_and_the_stream_goes_on(home: Home, stream: Stream) -> None:
-    home.write(1, {"key": "one"})
+    home.publish(1, {"key": "one"})
     await stream.subscribe(home.scope)
     assert await stream.snapshot() == (1, {"key": "one"})
     await stream.subscribe(Scope("globex"))
@@ -350,7 +359,7 @@ async def test_a_later_foreign_scope_is_denied_and_the_stream_goes_on(home: Home
 async def test_a_denial_does_not_tell_whether_the_scope_exists(
     site: Site, home: Home, streams: Callable[[str], Stream]
 ) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     answers = []
     for tenant in (home.name, "no-such"):
         stream = streams(site.login.token(AUDIENCE, **ACME))
@@ -368,7 +377,7 @@ async def test_a_login_token_reads_its_tenant_until_it_expires(site: Site, strea
 
 
 async def test_a_permission_that_is_taken_away_denies_within_the_stream(home: Home, stream: Stream) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     home.annotate(readable_tenants="")
@@ -405,7 +414,7 @@ async def test_plaintext_is_not_spoken_to_a_server_with_tls(site: Site, home: Ho
 async def test_from_snapshot_to_withdrawn_and_made_again(
     home: Home, stream: Stream, streams: Callable[[str], Stream]
 ) -> None:
-    first = home.write(1000, {"key": "one"})
+    first = home.publish(1000, {"key": "one"})
     await stream.subscribe(home.scope)
     assert await stream.snapshot() == (1000, {"key": "one"})
     second = home.write(1001, {"key": "two", "more": "text"})
@@ -438,7 +447,7 @@ async def test_a_scope_that_is_not_there_yet(home: Home, stream: Stream) -> None
 
 
 async def test_every_subscribe_is_answered(home: Home, stream: Stream) -> None:
-    version = home.write(1, {"key": "value"})
+    version = home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     assert (await stream.snapshot())[0] == 1
     await stream.subscribe(home.scope)
@@ -453,7 +462,7 @@ async def test_every_subscribe_is_answered(home: Home, stream: Stream) -> None:
 
 
 async def test_a_client_that_says_no_more_still_hears(home: Home, stream: Stream) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.call.done_writing()
     assert (await stream.snapshot())[0] == 1
@@ -462,7 +471,7 @@ async def test_a_client_that_says_no_more_still_hears(home: Home, stream: Stream
 
 
 async def test_a_refusal_is_taken_and_the_next_version_comes_whole(home: Home, stream: Stream) -> None:
-    version = home.write(1, {"key": "value"})
+    version = home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     refused = pb.Version(revision=version.revision, digest=version.digest)
@@ -472,7 +481,7 @@ async def test_a_refusal_is_taken_and_the_next_version_comes_whole(home: Home, s
 
 
 async def test_data_that_was_tampered_with_is_not_published(home: Home, stream: Stream) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     home.write(2, {"key": "tampered"}, said=digest({"key": "other"}))
@@ -483,7 +492,7 @@ async def test_data_that_was_tampered_with_is_not_published(home: Home, stream: 
 
 
 async def test_a_revision_that_goes_back_is_not_published(home: Home, stream: Stream) -> None:
-    home.write(5, {"key": "five"})
+    home.publish(5, {"key": "five"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     home.write(4, {"key": "four"})
@@ -493,7 +502,7 @@ async def test_a_revision_that_goes_back_is_not_published(home: Home, stream: St
 
 
 async def test_a_server_behind_what_is_known_is_silent_until_it_has_caught_up(home: Home, stream: Stream) -> None:
-    home.write(5, {"key": "five"})
+    home.publish(5, {"key": "five"})
     known = Version(7, digest({"key": "seven"}))
     await stream.subscribe(home.scope, known)
     await stream.stale("BEHIND")
@@ -505,7 +514,7 @@ async def test_a_server_behind_what_is_known_is_silent_until_it_has_caught_up(ho
 async def test_a_configmap_that_disappears_is_served_on_stale(
     home: Home, stream: Stream, streams: Callable[[str], Stream]
 ) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     home.delete()
@@ -519,7 +528,7 @@ async def test_a_configmap_that_disappears_is_served_on_stale(
 
 
 async def test_a_namespace_that_goes_takes_its_scopes_along(home: Home, stream: Stream) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     home.site.admin.delete(namespace(home.name))
@@ -528,7 +537,7 @@ async def test_a_namespace_that_goes_takes_its_scopes_along(home: Home, stream: 
 
 
 async def test_a_tenant_that_the_namespace_may_no_longer_declare(site: Site, home: Home, stream: Stream) -> None:
-    home.write(1, {"key": "one"})
+    home.publish(1, {"key": "one"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     home.annotate(tenants="another", readable_tenants=home.name)
@@ -565,7 +574,7 @@ def write_tick(site: Site, time: str, stale: list[dict[str, str]] | None = None)
 
 
 async def test_heartbeats_carry_the_ticks_time_and_stand_still_with_it(site: Site, home: Home, stream: Stream) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     write_tick(site, "2035-01-01T00:00:00.250000Z")
@@ -651,7 +660,7 @@ async def test_a_server_that_has_not_read_the_cluster_is_not_serving(site: Site,
 
 
 async def test_a_renewed_certificate_is_used_without_a_lost_stream(site: Site, home: Home, stream: Stream) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.snapshot()
     renewed = CertificateAuthority(site.directory / "renewed-tls")
@@ -674,7 +683,7 @@ async def test_a_renewed_certificate_is_used_without_a_lost_stream(site: Site, h
 
 
 async def test_a_server_that_is_told_to_stop_sends_its_streams_away(site: Site, home: Home) -> None:
-    home.write(1, {"key": "value"})
+    home.publish(1, {"key": "value"})
     port = free_port()
     with site.start(port, "stopping") as server:
         credentials = grpc.ssl_channel_credentials(site.authority.ca_file.read_bytes())
@@ -708,7 +717,7 @@ async def watching(site: Site, port: int, home: Home) -> AsyncIterator[Callable[
 
 
 async def test_the_client_resumes_when_a_server_comes_back(site: Site, home: Home) -> None:
-    home.write(1, {"key": "one"})
+    home.publish(1, {"key": "one"})
     port = free_port()
     async with AsyncExitStack() as stack:
         first = stack.enter_context(site.start(port, "first"))
@@ -746,7 +755,7 @@ def command(site: Site, home: Home, name: str, *arguments: str, token: str = "")
 
 
 def test_tenantconfig_watch_prints_a_line_a_version(site: Site, home: Home) -> None:
-    first = home.write(1, {"key": "one"})
+    first = home.publish(1, {"key": "one"})
     with command(site, home, "watch", f"--tenant={home.name}", "--environment=prod", "-o", "json") as client:
         client.wait_until(lambda: len(versions(client)) == 1, "first version")
         home.write(2, {"key": "two"})
@@ -795,7 +804,7 @@ def test_tenantconfig_get(site: Site, home: Home) -> None:
 
 
 def test_no_secret_reaches_the_log(site: Site, home: Home) -> None:
-    home.write(1, {"key": "the-value-of-a-key"})
+    home.publish(1, {"key": "the-value-of-a-key"})
     with command(site, home, "watch", f"--tenant={home.name}", "--environment=prod") as client:
         client.wait_until(lambda: "the-value-of-a-key" in client.output(), "the value")
     assert site.server

@@ -107,13 +107,13 @@ async def _opened(channel: grpc.aio.Channel, metadata: tuple[tuple[str, str], ..
 
 
 async def _events(call: Call, view: View) -> AsyncIterator[Event]:
+    # A write that meets the end of a refused call makes grpc.aio report an internal error in place of the refusal.
+    async with _patience():
+        await call.initial_metadata()
     await _say(call, view.opening())
     while True:
-        try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                response: Any = await call.read()
-        except TimeoutError:
-            raise _Silent from None
+        async with _patience():
+            response: Any = await call.read()
         if response is grpc.aio.EOF:
             await _raise_status(call)
             return
@@ -121,6 +121,15 @@ async def _events(call: Call, view: View) -> AsyncIterator[Event]:
         if event:
             yield event
         await _say(call, answers)
+
+
+@asynccontextmanager
+async def _patience() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(SILENCE_SECONDS):
+            yield
+    except TimeoutError:
+        raise _Silent from None
 
 
 async def _say(call: Call, requests: Sequence[pb.WatchRequest]) -> None:

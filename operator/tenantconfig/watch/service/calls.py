@@ -101,6 +101,7 @@ class WatchService:
     async def _watch(self, requests: AsyncIterator[pb.WatchRequest], context: Context) -> None:
         try:
             stream = await self._open(context)
+            await context.send_initial_metadata(())  # a client that waits for this before it writes loses no status
         except Refused as refused:
             await context.abort(*refused.end)
         expiry = asyncio.get_running_loop().call_later(
