@@ -322,6 +322,14 @@ def test_a_value_that_nobody_here_wrote_is_refused(world: World, resource: Resou
     assert "theirs" not in caught.value.message
 
 
+def test_a_value_that_nobody_here_wrote_is_refused_beside_ours_too(world: World, resource: Resource) -> None:
+    resource.bring(enforce("a", "1"))
+    world.overwrite(resource.scope, "b", "theirs")
+    with pytest.raises(Stalled) as caught:
+        resource.plan(enforce("a", "1"), enforce("b", "ours"))
+    assert caught.value.reason is Reason.NOT_OWNED
+
+
 def test_unowned_values_are_adopted_on_request(world: World, resource: Resource) -> None:
     world.overwrite(resource.scope, "a", "theirs")
     resource.adopt = "unowned"
