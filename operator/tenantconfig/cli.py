@@ -1,4 +1,4 @@
-"""The command line. Each command loads its settings and hands them to app, which is imported only then."""
+"""The command line. Each command loads its settings, imports its module of app, and runs it."""
 
 import sys
 from collections.abc import Callable
@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from tenantconfig import settings
+from tenantconfig.app import Failure
+from tenantconfig.errors import TenantConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
@@ -24,9 +26,9 @@ def main() -> None:
 @click.option("--metrics-port", type=int, metavar="N", help="Serve Prometheus metrics there.")
 def controller(**flags: Any) -> None:
     """Reconcile TenantConfigs into their stores and ConfigMaps."""
-    from tenantconfig import app
+    from tenantconfig.app import controller
 
-    _run(app.run_controller, settings.ControllerSettings, flags)
+    _run(controller.run, settings.ControllerSettings, flags)
 
 
 @main.command("watch-server")
@@ -39,9 +41,9 @@ def controller(**flags: Any) -> None:
 @click.option("--operator-namespace", metavar="NS", help="Where the controller writes its tick.")
 def watch_server(**flags: Any) -> None:
     """Serve the projected ConfigMaps as streams."""
-    from tenantconfig import app
+    from tenantconfig.app import watch_server
 
-    _run(app.run_watch_server, settings.WatchServerSettings, flags)
+    _run(watch_server.run, settings.WatchServerSettings, flags)
 
 
 def _client_options(command: F) -> F:
@@ -64,27 +66,25 @@ def _client_options(command: F) -> F:
 @_client_options
 def watch(**flags: Any) -> None:
     """Print each version of a scope as it comes."""
-    from tenantconfig import app
+    from tenantconfig.app import client
 
-    _run(app.run_watch, settings.ClientSettings, flags)
+    _run(client.run_watch, settings.ClientSettings, flags)
 
 
 @main.command()
 @_client_options
 def get(**flags: Any) -> None:
     """Print a scope as it is now."""
-    from tenantconfig import app
+    from tenantconfig.app import client
 
-    _run(app.run_get, settings.ClientSettings, flags)
+    _run(client.run_get, settings.ClientSettings, flags)
 
 
 def _run(command: Callable[[Any], None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:
     """Runs a command; what a person can mend is one line on stderr, without a traceback."""
-    from tenantconfig.app import Failure
-
     try:
         command(settings.load(kind, **flags))
-    except (settings.SettingsInvalid, Failure) as error:
+    except (settings.SettingsInvalid, Failure, TenantConfigError) as error:
         click.echo(f"tenantconfig: {error}", err=True)
         sys.exit(2 if isinstance(error, settings.SettingsInvalid) else 1)
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@
     ├── Stalled          only a person can mend it: no retry until what it waits for changes
     └── Transient        time may mend it: retried with back-off
         ├── Missing      the object is not there
+        ├── Expired      the history to watch from is gone: list again
         └── Conflict     someone else wrote first: read and plan again, at once
             └── AlreadyExists
 
@@ -71,6 +72,13 @@ class AlreadyExists(Conflict):
 
 class Missing(Transient):
     """The object is not there."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.KUBERNETES_FAILED, message)
+
+
+class Expired(Transient):
+    """The API server no longer has the history to watch from."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.KUBERNETES_FAILED, message)

@@ -5,13 +5,14 @@ what they do not know.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
 
-from tenantconfig.errors import AlreadyExists, Conflict, Missing, Reason, Stalled, TenantConfigError, Transient
+from tenantconfig.errors import AlreadyExists, Conflict, Expired, Missing, Reason, Stalled, TenantConfigError, Transient
 
 FIELD_MANAGER = "tenantconfig"
 TIMEOUT_SECONDS = 10.0
@@ -25,8 +26,12 @@ async def connect(connections: int = 100) -> "KubeApi":
     configuration.connection_pool_maxsize = connections
     try:
         await config.load_kube_config(client_configuration=configuration)
-    except config.ConfigException:
-        config.load_incluster_config(client_configuration=configuration)
+    except config.ConfigException as outside:
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            message = f"no cluster found, set KUBECONFIG or run in a pod: {outside}"
+            raise Stalled(Reason.KUBERNETES_FAILED, message) from None
     return KubeApi(client.ApiClient(configuration))
 
 
@@ -67,6 +72,28 @@ class KubeApi:
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
         return await self._request("DELETE", path, body)
 
+    async def read(self, path: str) -> bytes:
+        """An answer of any content type, whole."""
+        async with self.stream(path, TIMEOUT_SECONDS) as chunks:
+            return b"".join([chunk async for chunk in chunks])
+
+    @asynccontextmanager
+    async def stream(self, path: str, silence: float) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The body of an answer as it comes; it ends when nothing comes for `silence` seconds.
+
+        Raises Expired when a watch asks for history that is gone.
+        """
+        headers = {"Accept": "application/json, */*;q=0.1"}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_SECONDS, sock_read=silence)
+        answer = await self._send("GET", path, headers, None, timeout)
+        response: aiohttp.ClientResponse = answer.response
+        try:
+            if response.status >= 400:
+                raise _error("GET", path, response.status, {})
+            yield _chunks(response)
+        finally:
+            response.close()
+
     async def _request(
         self,
         method: str,
@@ -75,21 +102,47 @@ class KubeApi:
         content_type: str = "application/json",
         timeout: float = TIMEOUT_SECONDS,  # noqa: ASYNC109  the transport's own
     ) -> Body:
-        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
-        url = self._api.configuration.host + path
-        try:
-            response = await self._api.rest_client.request(method, url, headers, body, _request_timeout=timeout)
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        response = await self._send(method, path, headers, body, timeout)
+        with _answering():
             payload = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Transient(
-                Reason.KUBERNETES_FAILED, f"the API server did not answer ({type(error).__name__})"
-            ) from error
         is_json = response.headers.get("Content-Type", "").startswith("application/json")
         answer: Body = json.loads(payload) if is_json else {}
         if response.status >= 400:
             raise _error(method, path, response.status, answer)
         return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: Mapping[str, Any] | None,
+        timeout: float | aiohttp.ClientTimeout,  # noqa: ASYNC109  the transport's own
+    ) -> Any:
+        headers["User-Agent"] = FIELD_MANAGER
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        url = self._api.configuration.host + path
+        with _answering():
+            return await self._api.rest_client.request(method, url, headers, body, _request_timeout=timeout)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        message = f"the API server did not answer ({type(error).__name__})"
+        raise Transient(Reason.KUBERNETES_FAILED, message) from error
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    with _answering():
+        try:
+            async for chunk in response.content.iter_any():
+                yield chunk
+        except TimeoutError:
+            return
 
 
 def _error(method: str, path: str, status: int, answer: Body) -> TenantConfigError:
@@ -101,7 +154,9 @@ def _error(method: str, path: str, status: int, answer: Body) -> TenantConfigErr
         return AlreadyExists(f"{what}: exists already")
     if status == 409:
         return Conflict(f"{what}: changed between read and write")
-    if status == 403:
+    if status == 410:
+        return Expired(f"{what}: the history is gone")
+    if status in {401, 403}:
         return Transient(Reason.ACCESS_DENIED, f"{what} is forbidden: {message}")
     if status in {400, 413, 422}:
         return Stalled(Reason.KUBERNETES_FAILED, f"{what} is refused: {message}")

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tenantconfig.errors import Reason, Transient
+from tenantconfig.errors import Expired, Reason, Transient
 from tenantconfig.watch import informer
-from tenantconfig.watch.informer import LONGEST_BACK_OFF_SECONDS, Expired, Informer, back_off, lines
+from tenantconfig.watch.informer import LONGEST_BACK_OFF_SECONDS, Informer, back_off, lines
 
 
 def body(name: str, version: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ async def test_a_watch_that_breaks_goes_on_from_the_last_event(monkeypatch: pyte
     assert [each["resourceVersion"] for each in script.asked[1:]] == ["10", "11", "11", "12"]
 
 
-@pytest.mark.parametrize("ending", [[{"type": "ERROR", "object": {"code": 410}}], Expired()])
+@pytest.mark.parametrize("ending", [[{"type": "ERROR", "object": {"code": 410}}], Expired("too old")])
 async def test_a_history_that_expired_is_listed_again(monkeypatch: pytest.MonkeyPatch, ending: Any) -> None:
     script = Script(listed("a"), ending, listed("b", version="50"))
     sink = await run(script, monkeypatch)

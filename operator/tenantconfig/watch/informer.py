@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from tenantconfig.errors import TenantConfigError
+from tenantconfig.errors import Expired, TenantConfigError
 
 PAGE = 500
 LIST_TIMEOUT_SECONDS = 60.0
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cluster(Protocol):
-    """What an informer needs of the API server. Both raise TenantConfigError, and `stream` Expired."""
+    """What an informer needs of the API server. Both raise TenantConfigError; of a watch too old, Expired."""
 
     async def get(self, path: str, seconds: float = ..., /) -> dict[str, Any]: ...
 
@@ -50,10 +50,6 @@ class Sink(Protocol):
     def apply(self, body: Object) -> None: ...
 
     def delete(self, body: Object) -> None: ...
-
-
-class Expired(Exception):
-    """The API server no longer has the history to watch from: list again."""
 
 
 class WatchFailed(Exception):
@@ -122,7 +118,7 @@ class Informer:
         kind, body = event["type"], event["object"]
         if kind == "ERROR":
             if body.get("code") == 410:
-                raise Expired
+                raise Expired("the history is gone")
             raise WatchFailed(str(body.get("message", "no message")))
         if kind in {"ADDED", "MODIFIED"}:
             self._sink.apply(body)

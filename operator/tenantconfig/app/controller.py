@@ -11,6 +11,7 @@ from prometheus_client import start_http_server
 
 from tenantconfig import freshness, kubeapi
 from tenantconfig.acceptance import Acceptance
+from tenantconfig.app import log_to_stderr
 from tenantconfig.handlers import Handlers
 from tenantconfig.known import Known
 from tenantconfig.kubeapi import KubeApi
@@ -25,8 +26,14 @@ logger = logging.getLogger(__name__)
 STORE_THREADS = 32  # store calls at once: a pass makes one for each place
 
 
-async def run(settings: ControllerSettings) -> None:
-    """Run until SIGTERM; the Lease is then given up, so that the next controller need not wait for its end."""
+def run(settings: ControllerSettings) -> None:
+    """Reconcile until SIGTERM."""
+    log_to_stderr()
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: ControllerSettings) -> None:
+    """The Lease is given up at the end, so that the next controller need not wait until it runs out."""
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port)
     kube = await kubeapi.connect()
