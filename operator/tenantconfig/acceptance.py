@@ -1,13 +1,14 @@
 """The use case of a ConfigStore: is it usable? And its place is recorded before anything is written there."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from tenantconfig import resources
 from tenantconfig.clock import timestamp
 from tenantconfig.conditions import settle, store_conditions
 from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
+from tenantconfig.known import Known
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import ConfigStore, Location, Options
 from tenantconfig.passes import RETRY_MOST_SECONDS, Outcome
@@ -16,12 +17,12 @@ from tenantconfig.stores.base import Store
 
 
 class Acceptance:
-    """Passes over ConfigStores; `known` gives all that there are."""
+    """Passes over ConfigStores; `known` tells of the others, and of the resources that have values in one."""
 
     def __init__(
         self,
         kube: KubeApi,
-        known: Callable[[], Collection[ConfigStore]],
+        known: Known,
         open_store: Callable[[Location, Options], Store],
         executor: Executor,
     ) -> None:
@@ -48,12 +49,15 @@ class Acceptance:
         conditions = settle(judged, store.conditions, timestamp())
         locations = store.locations if store.location else (*store.locations, location)
         now = (store.generation, conditions, locations)
-        if now != (store.observed_generation, store.conditions, store.locations):
+        finished = store.deleting and failure is None
+        if not finished and now != (store.observed_generation, store.conditions, store.locations):
             await resources.write_store_status(self._kube, store, version, conditions, locations)
         return Outcome(failure, RETRY_MOST_SECONDS if isinstance(failure, Transient) else 0.0)
 
     async def _failure(self, store: ConfigStore, location: Location) -> TenantConfigError | None:
-        if taken := duplicates(store, self._known()):
+        if store.deleting:
+            return self._still_needed(store)
+        if taken := duplicates(store, self._known.stores()):
             claims = ", ".join(f"{prefix} ({owner})" for prefix, owner in sorted(taken.items()))
             return Stalled(Reason.AMBIGUOUS_PREFIX, f"spec.prefixes: older ConfigStores have {claims}")
         try:
@@ -63,6 +67,13 @@ class Acceptance:
         except TenantConfigError as error:
             return error
         return None
+
+    def _still_needed(self, store: ConfigStore) -> TenantConfigError | None:
+        holders = self._known.holders(store.name)
+        message = (
+            f"it stays until the values of {holders} TenantConfigs are gone from it, or moved to another ConfigStore"
+        )
+        return Transient(Reason.DELETING, message) if holders else None
 
 
 def new_location(store: ConfigStore) -> Location:

@@ -15,7 +15,7 @@ from tenantconfig.reconcile import Unverified
 logger = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 2.0
-MOST_STALE = 4000  # scopes in one tick: a ConfigMap holds 1 MiB
+MOST_STALE = 3000  # scopes in one tick: with the longest names, what a ConfigMap holds
 
 
 async def tick(
@@ -26,21 +26,20 @@ async def tick(
 ) -> None:
     """Write the tick every two seconds, for ever. A failure is logged: readers see the time stand still."""
     while True:
-        now = time.time()
-        pending = oldest()
-        fresh_as_of = now if pending is None else min(now, pending)
+        eldest = sorted(unverified(), key=lambda each: each.since)
+        times = [time.time(), *(date for date in (oldest(),) if date is not None)]
+        times += [each.since for each in eldest[MOST_STALE:]]  # of these the tick has no room to say more
         try:
             async with asyncio.timeout(PERIOD_SECONDS):
-                await configmaps.tick(kube, namespace, rfc3339(fresh_as_of), stale_json(unverified()))
+                await configmaps.tick(kube, namespace, rfc3339(min(times)), stale_json(eldest[:MOST_STALE]))
         except (TenantConfigError, TimeoutError) as error:
             logger.warning("The tick could not be written: %s", error)
         await asyncio.sleep(PERIOD_SECONDS)
 
 
 def stale_json(unverified: Iterable[Unverified]) -> str:
-    """The tick's list of stale scopes, the longest-standing first."""
-    eldest = sorted(unverified, key=lambda each: each.since)[:MOST_STALE]
-    return json.dumps([_stale(each) for each in eldest], separators=(",", ":"))
+    """The tick's list of stale scopes."""
+    return json.dumps([_stale(each) for each in unverified], separators=(",", ":"))
 
 
 def _stale(each: Unverified) -> dict[str, str]:

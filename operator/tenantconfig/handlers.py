@@ -21,7 +21,7 @@ import kopf
 from tenantconfig.inputs import Facts, needs_pass, needs_pass_at_start, tampered
 from tenantconfig.known import Known, controller_uid
 from tenantconfig.model import GROUP, LABEL_SOURCE, LABEL_TENANT, VERSION, ResourceRef
-from tenantconfig.passes import Passes
+from tenantconfig.passes import Outcome, Passes
 from tenantconfig.spec import FINALIZER, Body
 
 TENANT_CONFIGS = (GROUP, VERSION, "tenantconfigs")
@@ -92,6 +92,7 @@ class Handlers:
         kopf.on.create(*TENANT_CONFIGS, id="bring", registry=registry)(self.bring)
         kopf.on.update(*TENANT_CONFIGS, id="bring", registry=registry)(self.bring)
         kopf.on.delete(*TENANT_CONFIGS, id="remove", registry=registry)(self.remove)
+        kopf.on.delete(*CONFIG_STORES, id="retire", registry=registry)(self.retire)
         return registry
 
     async def serve(self, *, secrets: bool) -> None:
@@ -105,10 +106,10 @@ class Handlers:
         await self._scopes.turn(ref_of(body))
 
     async def remove(self, *, body: kopf.Body, **_: Any) -> None:
-        outcome = await self._scopes.turn(ref_of(body))
-        if outcome.error or outcome.retry_within:
-            message = outcome.error.message if outcome.error else "a defect of the operator; its log has more"
-            raise kopf.TemporaryError(message, delay=DELETION_RETRY_SECONDS)
+        hold_unless_done(await self._scopes.turn(ref_of(body)))
+
+    async def retire(self, *, name: str | None, **_: Any) -> None:
+        hold_unless_done(await self._stores.turn(str(name)))
 
     async def tenant_config(self, *, type: str | None, body: kopf.Body, **_: Any) -> None:
         self._start()
@@ -172,6 +173,13 @@ class Handlers:
         for facts in several:
             if needs_pass(facts, self._known):
                 self._scopes.request(facts.ref)
+
+
+def hold_unless_done(outcome: Outcome) -> None:
+    """Have kopf keep the finalizer, and call again, after a pass that did not finish a deletion."""
+    if outcome.error or outcome.retry_within:
+        message = outcome.error.message if outcome.error else "a defect of the operator; its log has more"
+        raise kopf.TemporaryError(message, delay=DELETION_RETRY_SECONDS)
 
 
 def ref_of(body: kopf.Body) -> ResourceRef:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from tenantconfig.model import Location, Options, ResourceRef, TenantConfig
+from tenantconfig.model import Location, NamespaceRights, Options, ResourceRef, TenantConfig
 from tenantconfig.routing import Router
 
 
@@ -40,8 +40,8 @@ class Surroundings(Protocol):
     def router(self) -> Router:
         """Over all ConfigStores."""
 
-    def tenants(self, namespace: str) -> str:
-        """The namespace's annotation that says which tenants it may declare."""
+    def rights(self, namespace: str) -> NamespaceRights:
+        """What the namespace's administrator permits."""
 
     def secret(self, namespace: str, name: str) -> SourceSecret | None:
         """A Secret that is labelled as a source."""
@@ -62,6 +62,7 @@ class Facts:
     tenant: str
     keys: tuple[str, ...]
     secrets: tuple[str, ...]
+    locations: tuple[str, ...]
     adopt: str
     configmap_name: str
     generation: int
@@ -81,6 +82,7 @@ class Facts:
             tenant=resource.scope.tenant,
             keys=tuple(entry.key for entry in resource.entries),
             secrets=source_secrets(resource),
+            locations=status.locations,
             adopt=resource.adopt,
             configmap_name=resource.configmap_name,
             generation=resource.generation,
@@ -106,7 +108,8 @@ def inputs(facts: Facts, around: Surroundings) -> str:
         "stores": stores,
         "homeless": sorted(key for key, store in routes.items() if store is None),
         "secrets": [_secret(facts, name, around) for name in facts.secrets],
-        "tenants": allowed(facts.tenant, around.tenants(facts.ref.namespace)),
+        "lost": [id for id in facts.locations if around.place(id) is None],
+        "tenants": around.rights(facts.ref.namespace).may_declare(facts.tenant),
         "adopt": facts.adopt,
     }
     return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:32]
@@ -115,11 +118,6 @@ def inputs(facts: Facts, around: Surroundings) -> str:
 def _secret(facts: Facts, name: str, around: Surroundings) -> list[str]:
     found = around.secret(facts.ref.namespace, name)
     return [name, found.uid, found.resource_version] if found else [name]
-
-
-def allowed(tenant: str, annotation: str) -> bool:
-    """Whether a namespace with `annotation` may declare `tenant`: a comma-separated list, or `*`."""
-    return bool({tenant, "*"} & {part.strip() for part in annotation.split(",")})
 
 
 def needs_pass(facts: Facts, around: Surroundings) -> bool:

@@ -11,10 +11,10 @@ from sys import intern
 from tenantconfig import configmaps, spec
 from tenantconfig.inputs import Facts, SourceSecret, Target
 from tenantconfig.model import (
-    ANNOTATION_TENANTS,
     LABEL_SOURCE,
     ConfigStore,
     Location,
+    NamespaceRights,
     Options,
     ResourceRef,
     digest,
@@ -34,7 +34,7 @@ class Known:
         self._by_uid: dict[str, ResourceRef] = {}
         self._stores: dict[str, ConfigStore] = {}
         self._router = Router(())
-        self._tenants: dict[str, str] = {}
+        self._rights: dict[str, NamespaceRights] = {}
         self._targets: dict[Name, Target] = {}
         self._sources: dict[Name, SourceSecret] = {}
         self._projections: defaultdict[str, set[Name]] = defaultdict(set)  # by owner's uid: plural, name
@@ -45,8 +45,8 @@ class Known:
     def router(self) -> Router:
         return self._router
 
-    def tenants(self, namespace: str) -> str:
-        return self._tenants.get(namespace, "")
+    def rights(self, namespace: str) -> NamespaceRights:
+        return self._rights.get(namespace, NamespaceRights())
 
     def secret(self, namespace: str, name: str) -> SourceSecret | None:
         return self._sources.get((namespace, name))
@@ -82,6 +82,10 @@ class Known:
     def stores(self) -> Collection[ConfigStore]:
         return tuple(self._stores.values())
 
+    def holders(self, store: str) -> int:
+        """How many TenantConfigs have values at a place of a ConfigStore."""
+        return sum(any(id.rpartition("/")[0] == store for id in facts.locations) for facts in self._facts.values())
+
     # TenantConfigs
 
     def see_tenant_config(self, body: Body) -> None:
@@ -110,10 +114,10 @@ class Known:
 
     def see_namespace(self, body: Body) -> None:
         annotations = body["metadata"].get("annotations") or {}
-        self._tenants[body["metadata"]["name"]] = annotations.get(ANNOTATION_TENANTS, "")
+        self._rights[body["metadata"]["name"]] = NamespaceRights.from_annotations(annotations)
 
     def forget_namespace(self, name: str) -> None:
-        self._tenants.pop(name, None)
+        self._rights.pop(name, None)
 
     # ConfigMaps and Secrets
 
@@ -136,7 +140,9 @@ class Known:
         metadata = body["metadata"]
         if (metadata.get("labels") or {}).get(LABEL_SOURCE) == "true":
             self._sources[_name(body)] = SourceSecret(metadata["uid"], metadata["resourceVersion"])
-        elif owner := controller_uid(body):
+            return
+        self._sources.pop(_name(body), None)
+        if owner := controller_uid(body):
             self._projections[owner].add((configmaps.SECRETS, metadata["name"]))
 
     def forget_secret(self, body: Body) -> None:

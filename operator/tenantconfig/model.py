@@ -280,6 +280,7 @@ class ConfigStore:
     locations: tuple[Location, ...] = ()  # recorded in the status
     observed_generation: int = -1
     conditions: tuple[Condition, ...] = ()
+    deleting: bool = False  # it gets no keys any more, but stays until its values have gone elsewhere
 
     @property
     def location(self) -> Location | None:

@@ -126,12 +126,15 @@ def plan(desired: Iterable[Desired], contents: Contents, claim: Claim) -> Change
     wanted = {each.key: each for each in desired}
     _refuse_strangers(wanted.values(), contents, claim)
     puts = [put for each in wanted.values() if (put := _put(each, contents.held.get(each.key)))]
-    leaving = {key: held for key, held in contents.held.items() if key not in wanted and _ours(key, held, claim)}
-    releases = [key for key, held in leaving.items() if not _removable(key, held, claim)]
+    ours = {key: held for key, held in contents.held.items() if held.owner and claim.covers(held.owner)}
+    leaving = {key: held for key, held in ours.items() if key not in wanted}
     put_keys = {put.key for put in puts}
-    enforced = {key for key, each in wanted.items() if each.policy is Policy.ENFORCE}
-    kept = {key for key in wanted if (held := contents.held.get(key)) and _ours(key, held, claim)}
-    claims = [key for key in (enforced & kept) - put_keys if contents.held[key].owner != claim.owner]
+    observed = {key for key, each in wanted.items() if each.policy is Policy.OBSERVE}
+    enforced = {key for key, each in wanted.items() if each.policy is Policy.ENFORCE} & contents.held.keys()
+    kept = (enforced | (wanted.keys() & ours.keys())) - observed  # what is enforced has passed _refuse_strangers
+    claims = [key for key in enforced - put_keys if contents.held[key].owner != claim.owner]
+    releases = [key for key, held in leaving.items() if not _removable(key, held, claim)]
+    releases += sorted((observed & ours.keys()) | (_lost(contents, claim) - put_keys))
     return Changes(
         owner=claim.owner,
         generation=claim.generation,
@@ -146,8 +149,9 @@ def plan(desired: Iterable[Desired], contents: Contents, claim: Claim) -> Change
 
 def plan_release(contents: Contents, claim: Claim) -> Changes:
     """The changes after which a store holds the same values, none of them ours."""
-    ours = [key for key, held in contents.held.items() if _ours(key, held, claim)]
-    return Changes(owner=claim.owner, generation=claim.generation, releases=tuple(ours), head=contents.head)
+    ours = {key for key, held in contents.held.items() if held.owner and claim.covers(held.owner)}
+    releases = tuple(sorted(ours | _lost(contents, claim)))
+    return Changes(owner=claim.owner, generation=claim.generation, releases=releases, head=contents.head)
 
 
 def overlay(contents: Contents, acknowledged: Mapping[str, Held], deleted: Iterable[str]) -> Mapping[str, Held]:
@@ -172,16 +176,23 @@ def _put(desired: Desired, held: Held | None) -> Put | None:
     return None
 
 
-def _ours(key: str, held: Held, claim: Claim) -> bool:
-    return claim.policies.get(key) is not Policy.OBSERVE and bool(held.owner) and claim.covers(held.owner)
+def _lost(contents: Contents, claim: Claim) -> set[str]:
+    """Keys that our head lists and that someone deleted."""
+    head = contents.head
+    return set(head.keys - contents.held.keys()) if head and claim.covers(head.owner) else set()
 
 
 def _removable(key: str, held: Held, claim: Claim) -> bool:
-    return claim.policies.get(key) is not Policy.SEED or held.pristine
+    policy = claim.policies.get(key)
+    return policy is not Policy.OBSERVE and (policy is not Policy.SEED or held.pristine)
 
 
 def _refuse_strangers(wanted: Collection[Desired], contents: Contents, claim: Claim) -> None:
-    if wanted and contents.head and not claim.covers(contents.head.owner):
+    writing = any(
+        each.policy is Policy.ENFORCE or (each.policy is Policy.SEED and each.key not in contents.held)
+        for each in wanted
+    )
+    if writing and contents.head and not claim.covers(contents.head.owner):
         raise Stalled(
             Reason.SCOPE_CONFLICT,
             f"the scope belongs to {contents.head.owner}: delete one of the two, or annotate this one with "

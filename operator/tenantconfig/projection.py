@@ -100,23 +100,18 @@ def write_needed(wanted: Mapping[str, Any], actual: Projected | None) -> Write:
     if actual is None:
         return Write.CREATE
     data, metadata = wanted["data"], wanted["metadata"]
-    if actual.data.keys() - data.keys():
+    strange = actual.data.keys() - data.keys()
+    for ours, theirs in ((metadata["labels"], actual.labels), (metadata["annotations"], actual.annotations)):
+        strange |= {name for name in theirs if name.startswith(f"{GROUP}/")} - ours.keys()
+    if strange:
         return Write.REPLACE
     right = (
         actual.data == data
         and metadata["labels"].items() <= actual.labels.items()
         and metadata["annotations"].items() <= actual.annotations.items()
         and actual.owner == metadata["ownerReferences"][0]["uid"]
-        and not _foreign_dimensions(metadata["labels"], actual.labels)
     )
-    if right:
-        return Write.NONE
-    return Write.REPLACE if _foreign_dimensions(metadata["labels"], actual.labels) else Write.APPLY
-
-
-def _foreign_dimensions(wanted: Mapping[str, str], actual: Mapping[str, str]) -> bool:
-    ours = {label for label in actual if label.startswith(f"{GROUP}/")}
-    return bool(ours - wanted.keys())
+    return Write.NONE if right else Write.APPLY
 
 
 def configmap_body(resource: TenantConfig, entries: Mapping[str, str], version: Version) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tenantconfig import configmaps, resources
 from tenantconfig.clock import timestamp
 from tenantconfig.conditions import Findings, judge, worst
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
-from tenantconfig.inputs import Facts, Surroundings, allowed, inputs, source_secrets
+from tenantconfig.inputs import Facts, Surroundings, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import (
     ANNOTATION_TENANTS,
@@ -201,7 +201,7 @@ class Reconciler:
     async def _desired(self, resource: TenantConfig) -> Mapping[str, list[Desired]]:
         """What is wanted, by location id. Raises when not all of it can be."""
         namespace, tenant = resource.ref.namespace, resource.scope.tenant
-        if not allowed(tenant, self._around.tenants(namespace)):
+        if not self._around.rights(namespace).may_declare(tenant):
             raise Stalled(
                 Reason.TENANT_NOT_ALLOWED,
                 f"namespace {namespace} may not declare tenant {tenant}: "

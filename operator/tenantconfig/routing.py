@@ -14,7 +14,7 @@ class Router:
 
     def __init__(self, stores: Iterable[ConfigStore]) -> None:
         self._owners: dict[str, ConfigStore] = {}
-        for store in sorted(stores, key=seniority):
+        for store in sorted((each for each in stores if not each.deleting), key=seniority):
             for prefix in store.prefixes:
                 self._owners.setdefault(prefix, store)
         self._longest_first = sorted(self._owners, key=len, reverse=True)
@@ -50,7 +50,7 @@ def seniority(store: ConfigStore) -> tuple[str, str]:
 
 def duplicates(store: ConfigStore, stores: Iterable[ConfigStore]) -> Mapping[str, str]:
     """Prefixes of `store` that an older ConfigStore has, with its name."""
-    older = [each for each in stores if seniority(each) < seniority(store)]
+    older = [each for each in stores if seniority(each) < seniority(store) and not each.deleting]
     return {prefix: each.name for each in older for prefix in each.prefixes if prefix in store.prefixes}
 
 

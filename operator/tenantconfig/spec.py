@@ -195,6 +195,7 @@ def config_store(body: Body) -> ConfigStore:
         locations=tuple(location(each) for each in state.get("locations") or ()),
         observed_generation=state.get("observedGeneration", -1),
         conditions=conditions(state.get("conditions") or ()),
+        deleting="deletionTimestamp" in metadata,
     )
 
 

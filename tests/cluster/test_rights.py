@@ -13,7 +13,7 @@ WATCH_SERVER = {
 }
 CONTROLLER = {
     "tenantconfigs.tenantconfig.dev": {"get", "list", "watch", "patch"},
-    "configstores.tenantconfig.dev": {"get", "list", "watch"},
+    "configstores.tenantconfig.dev": {"get", "list", "watch", "patch"},
     "tenantconfigs/status.tenantconfig.dev": {"patch"},
     "configstores/status.tenantconfig.dev": {"patch"},
     "tenantconfigs/finalizers.tenantconfig.dev": {"update"},

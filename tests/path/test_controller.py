@@ -509,6 +509,28 @@ def test_a_forbidden_tenant_is_refused_by_the_api_server(system: System, tenant:
         system.admin.apply(body)
 
 
+def test_a_configstore_in_use_stays_until_its_values_have_moved(system: System, tenant: str) -> None:
+    first = cluster.config_store(f"first-{tenant}", prefixes=[f"{tenant}_"], ssm={"pathPrefix": f"/{tenant}-one"})
+    second = cluster.config_store(f"second-{tenant}", prefixes=[f"{tenant}_"], ssm={"pathPrefix": f"/{tenant}-two"})
+    system.admin.create(first)
+    body = tenant_config(tenant, {f"{tenant}_key": "x"})
+    applied(system, body)
+    system.admin.delete(first)
+    wait_for(lambda: condition(system.admin.get(first), "Ready").get("reason") == "Deleting", "held back")
+    assert stalled(system, body)["reason"] == "NoStore"
+    assert system.admin.get(configmap(tenant))["data"] == {f"{tenant}_key": "x"}
+
+    system.admin.create(second)
+    gone(system, first)
+    assert ready(system, body)["status"]["locations"] == [f"second-{tenant}/1"]
+    names = [each["Name"] for each in system.parameters.describe_parameters()["Parameters"] if tenant in each["Name"]]
+    assert names == [f"/{tenant}-two/{tenant}/prod/_/{tenant}_key"]
+    system.admin.delete(body)
+    gone(system, body)
+    system.admin.delete(second)
+    gone(system, second)
+
+
 def test_two_configstores_with_one_prefix_the_older_keeps_it(system: System, tenant: str) -> None:
     late = cluster.config_store(f"late-{tenant}", prefixes=["tenant_config_"], ssm={"pathPrefix": f"/{tenant}"})
     system.admin.create(late)

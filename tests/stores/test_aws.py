@@ -54,12 +54,12 @@ def refused(code: str) -> ClientError:
         (refused("AccessDenied"), Transient, Reason.ACCESS_DENIED, "AccessDenied"),
         (refused("SomethingNew"), Transient, Reason.STORE_FAILED, "SomethingNew"),
         (ClientError({}, "PutParameter"), Transient, Reason.STORE_FAILED, "unknown"),
-        (NoCredentialsError(), Transient, Reason.ACCESS_DENIED, "no AWS credentials"),
+        (NoCredentialsError(), Transient, Reason.ACCESS_DENIED, "no usable AWS credentials"),
         (
             PartialCredentialsError(provider="env", cred_var="hush"),
             Transient,
-            Reason.STORE_FAILED,
-            "PartialCredentialsError",
+            Reason.ACCESS_DENIED,
+            "no usable AWS credentials",
         ),
         (
             EndpointConnectionError(endpoint_url="http://hush"),
@@ -143,7 +143,7 @@ def test_without_credentials_the_message_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
-    with pytest.raises(Transient, match="no AWS credentials") as caught:
+    with pytest.raises(Transient, match="no usable AWS credentials") as caught:
         SSMStore(aws.client("ssm", REGION, None), "/x").probe()
     assert caught.value.reason is Reason.ACCESS_DENIED
 

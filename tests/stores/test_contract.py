@@ -188,12 +188,8 @@ def test_retain_with_nothing_left_changes_nothing(resource: Resource) -> None:
 
 
 def test_an_entry_that_someone_deleted_does_not_keep_the_scope_owned_after_removal(
-    request: pytest.FixtureRequest, world: World, resource: Resource
+    world: World, resource: Resource
 ) -> None:
-    if world.name == "dynamodb":
-        request.applymarker(
-            pytest.mark.xfail(strict=True, reason="the head keeps keys whose item is gone, and its owner with them")
-        )
     resource.bring(enforce("a", "1"))
     world.remove(resource.scope, "a")
     resource.bring()
@@ -250,22 +246,15 @@ def test_observe_writes_nothing(world: World, resource: Resource) -> None:
     settled(resource, world)
 
 
-def test_observing_what_another_resource_owns_is_no_conflict(
-    request: pytest.FixtureRequest, world: World, resource: Resource
-) -> None:
-    if world.name == "dynamodb":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="a stranger's head refuses Observe too"))
+def test_observing_what_another_resource_owns_is_no_conflict(world: World, resource: Resource) -> None:
     Resource(world.store, resource.scope, owner("other")).bring(enforce("a", "theirs"))
     assert resource.bring(observe("a"))["a"].text == "theirs"
 
 
 @pytest.mark.parametrize("former", [enforce("a", "1"), seed("a", "1")], ids=["Enforce", "Seed"])
 def test_what_becomes_observed_stays_and_is_nobodys_after_removal(
-    request: pytest.FixtureRequest, world: World, resource: Resource, former: object
+    world: World, resource: Resource, former: object
 ) -> None:
-    request.applymarker(
-        pytest.mark.xfail(strict=True, reason="the owner of a value that becomes observed is never cleared")
-    )
     resource.bring(former)  # type: ignore[arg-type]
     resource.bring(observe("a"))
     resource.bring()
@@ -343,7 +332,6 @@ def test_unowned_values_are_adopted_on_request(world: World, resource: Resource)
     settled(resource, world)
 
 
-@pytest.mark.xfail(strict=True, reason="an unowned value that is already right is adopted without becoming ours")
 def test_values_that_were_retained_are_adopted_as_they_are(world: World, resource: Resource) -> None:
     resource.bring(enforce("a", "1"))
     resource.retain()
@@ -424,14 +412,9 @@ def test_a_seed_that_lost_the_race_is_present(world: World, resource: Resource) 
     assert resource.bring(seed("a", "1"))["a"].text == "theirs"
 
 
-def test_a_stale_deletion_leaves_what_came_in_the_meantime(
-    request: pytest.FixtureRequest, world: World, resource: Resource
-) -> None:
+def test_a_stale_deletion_leaves_what_came_in_the_meantime(world: World, resource: Resource) -> None:
     if world.name == "ssm":
         pytest.skip("SSM has no precondition on deletion")
-    if world.name == "dynamodb":
-        reason = "the condition looks at the etag alone, which a foreign UpdateItem leaves as it was"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     resource.bring(seed("a", "1"), enforce("b", "1"))
     stale = resource.plan(enforce("b", "2"))
     world.overwrite(resource.scope, "a", "theirs")

@@ -42,12 +42,10 @@ def test_a_plugin_that_is_not_installed_is_named() -> None:
     assert caught.value.reason is Reason.STORE_FAILED
 
 
-@pytest.mark.xfail(strict=True, reason="the distribution declares no entry point in the group tenantconfig.stores")
 def test_the_memory_store_is_a_plugin_that_ships() -> None:
     assert isinstance(open_store(Location("p/1", "plugin", (("plugin", "memory"),)), ()), MemoryStore)
 
 
-@pytest.mark.xfail(strict=True, reason="threads that open a location at once get a store each")
 def test_a_location_that_several_passes_open_at_once_is_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
     second = threading.Event()
 

@@ -8,7 +8,8 @@ import pytest
 from tenantconfig import spec
 from tenantconfig.acceptance import Acceptance, new_location
 from tenantconfig.errors import Conflict, Missing, Reason, Stalled, TenantConfigError, Transient
-from tenantconfig.model import ConfigStore, Location, Options
+from tenantconfig.known import Known
+from tenantconfig.model import Location, Options
 from tenantconfig.passes import Outcome
 from tenantconfig.stores.base import Store
 from tenantconfig.stores.memory import MemoryStore
@@ -58,14 +59,24 @@ class Probed(MemoryStore):
             raise self.failure
 
 
+def resource(name: str, location: str) -> dict[str, Any]:
+    metadata = {"namespace": "team", "name": name, "uid": name, "generation": 1, "resourceVersion": "1"}
+    return {"metadata": metadata, "spec": {"tenantId": "acme"}, "status": {"locations": [location]}}
+
+
 class World:
-    def __init__(self, found: dict[str, Any] | None, *others: ConfigStore) -> None:
+    def __init__(self, found: dict[str, Any] | None, *others: dict[str, Any], holders: int = 0) -> None:
         self.kube = Kube(found)
         self.store = Probed()
         self.opened: list[Location] = []
-        known = [*others, *([spec.config_store(found)] if found else [])]
+        known = Known()
+        for each in (*others, *([found] if found else [])):
+            known.see_store(each)
+        for number in range(holders):
+            known.see_tenant_config(resource(f"r{number}", "tables/1"))
+        known.see_tenant_config(resource("elsewhere", "other/1"))
         # The passes call the probe on this.
-        self.acceptance = Acceptance(self.kube, lambda: known, self.open, ThreadPoolExecutor(1))  # type: ignore[arg-type]
+        self.acceptance = Acceptance(self.kube, known, self.open, ThreadPoolExecutor(1))  # type: ignore[arg-type]
 
     def open(self, location: Location, options: Options) -> Store:
         self.opened.append(location)
@@ -141,8 +152,9 @@ async def test_a_store_that_fails_its_probe_is_not_ready(
 
 
 async def test_prefixes_of_an_older_store_are_named_and_nothing_is_asked() -> None:
-    older = spec.config_store(body("older"))
-    older = ConfigStore("older", "uid-older", 1, "2026-01-01", ("b_", "x_"), older.kind, older.place)
+    older = body("older")
+    older["metadata"]["creationTimestamp"] = "2026-01-01"
+    older["spec"]["prefixes"] = ["b_", "x_"]
     world = World(body(), older)
     outcome = await world()
     assert isinstance(outcome.error, Stalled)
@@ -150,6 +162,26 @@ async def test_prefixes_of_an_older_store_are_named_and_nothing_is_asked() -> No
     assert outcome.error.message.endswith("b_ (older)")
     assert not outcome.retry_within
     assert world.opened == []
+
+
+async def test_a_store_that_is_deleted_is_held_while_resources_have_values_there() -> None:
+    deleted = body()
+    deleted["metadata"]["deletionTimestamp"] = "2026-01-03"
+    world = World(deleted, holders=2)
+    outcome = await world()
+    assert isinstance(outcome.error, Transient)
+    assert "2 TenantConfigs" in outcome.error.message
+    assert conditions(world.kube.written[0])["Ready"] == ("False", "Deleting")
+
+    world = World(deleted)
+    assert await world() == Outcome()
+    assert world.kube.written == []
+
+
+async def test_prefixes_of_a_store_that_is_deleted_are_free() -> None:
+    older = body("older")
+    older["metadata"] |= {"creationTimestamp": "2026-01-01", "deletionTimestamp": "2026-01-03"}
+    assert await World(body(), older)() == Outcome()
 
 
 async def test_a_store_that_is_gone_needs_nothing() -> None:
@@ -172,10 +204,3 @@ async def test_a_conflict_at_the_api_server_is_tried_again() -> None:
 def test_ids_count_on_from_the_highest(ids: list[str], following: str) -> None:
     store = spec.config_store(body(locations=[{"id": id, "tableName": id} for id in ids]))
     assert new_location(store) == Location(following, "dynamodb", (("tableName", "here"),))
-
-
-@pytest.mark.xfail(strict=True, reason="a ConfigStore made again counts from 1: the id then means another place")
-def test_a_store_made_again_elsewhere_does_not_reuse_an_id() -> None:
-    first, again = body(table="here"), body(table="there")
-    again["metadata"]["uid"] = "uid-again"
-    assert new_location(spec.config_store(first)).id != new_location(spec.config_store(again)).id

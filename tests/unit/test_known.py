@@ -7,7 +7,7 @@ import pytest
 
 from tenantconfig.inputs import SourceSecret, Target
 from tenantconfig.known import Known, controller_uid
-from tenantconfig.model import Location, ResourceRef, digest
+from tenantconfig.model import Location, NamespaceRights, ResourceRef, digest
 
 REF = ResourceRef("team", "checkout")
 
@@ -54,7 +54,7 @@ def test_nothing_is_known_at_first(known: Known) -> None:
     assert known.facts(REF) is None
     assert (list(known.all()), list(known.in_namespace("team")), list(known.stores())) == ([], [], [])
     assert (known.owner("uid-1"), known.secret("team", "keys"), known.place("a/1")) == (None, None, None)
-    assert (known.tenants("team"), list(known.projections("uid-1"))) == ("", [])
+    assert (known.rights("team"), list(known.projections("uid-1"))) == (NamespaceRights(), [])
     assert known.router.find("a_1") is None
 
 
@@ -124,14 +124,14 @@ def test_a_recorded_place_is_found_with_the_options_of_its_store(known: Known) -
     assert known.place("a/2") is None
 
 
-def test_a_namespaces_annotation_is_kept_as_it_is(known: Known) -> None:
+def test_a_namespaces_rights_are_those_of_its_annotations(known: Known) -> None:
     known.see_namespace({"metadata": {"name": "team", "annotations": {"tenantconfig.dev/tenants": "acme, globex"}}})
-    assert known.tenants("team") == "acme, globex"
+    assert known.rights("team").declares == {"acme", "globex"}
     known.see_namespace({"metadata": {"name": "team"}})
-    assert known.tenants("team") == ""
+    assert known.rights("team") == NamespaceRights()
     known.see_namespace({"metadata": {"name": "team", "annotations": {"tenantconfig.dev/tenants": "*"}}})
     known.forget_namespace("team")
-    assert known.tenants("team") == ""
+    assert known.rights("team") == NamespaceRights()
 
 
 def test_a_configmap_is_remembered_by_what_decides_and_no_value(known: Known) -> None:
@@ -177,7 +177,6 @@ def test_a_projected_secret_is_a_projection_and_no_source(known: Known) -> None:
     assert list(known.projections("uid-1")) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a Secret whose label says it is a source no longer is not forgotten")
 def test_a_secret_that_stops_being_a_source_is_none(known: Known) -> None:
     known.see_secret(secret("keys", "true"))
     known.see_secret(secret("keys", "false"))

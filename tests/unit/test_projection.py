@@ -182,7 +182,6 @@ def test_how_a_configmap_gets_right(found: Projected | None, write: Write) -> No
     assert write_needed(WANTED, found) is write
 
 
-@pytest.mark.xfail(strict=True, reason="annotations of our own group that nobody wants are left, unlike labels")
 def test_a_withdrawal_mark_does_not_stay_on_what_is_in_use() -> None:
     marked = replace(actual(), annotations={**actual().annotations, "tenantconfig.dev/withdrawn": "true"})
     assert write_needed(WANTED, marked) is not Write.NONE

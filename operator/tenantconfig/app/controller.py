@@ -59,7 +59,7 @@ async def lead(kube: KubeApi, namespace: str) -> None:
     known, executor = Known(), ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     reconciler = Reconciler(kube, known, cluster, open_store, executor, secrets=secrets)
     scopes = Passes(reconciler, time.time)
-    stores = Passes(Acceptance(kube, known.stores, open_store, executor), time.time)
+    stores = Passes(Acceptance(kube, known, open_store, executor), time.time)
     handlers = Handlers(known, scopes, stores)
 
     async def tick() -> None:

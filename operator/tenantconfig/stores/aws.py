@@ -8,7 +8,14 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 
@@ -84,8 +91,10 @@ def translated(place: str) -> Iterator[None]:
 
 def translate(error: ClientError | BotoCoreError, place: str) -> TenantConfigError:
     """Our error for one of AWS's. Messages name the place and AWS's code, never a parameter or a value."""
-    if isinstance(error, NoCredentialsError):
-        return Transient(Reason.ACCESS_DENIED, f"{place}: there are no AWS credentials in the operator's environment")
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return Transient(
+            Reason.ACCESS_DENIED, f"{place}: there are no usable AWS credentials in the operator's environment"
+        )
     if not isinstance(error, ClientError):
         what = "did not answer" if isinstance(error, HTTPClientError) else "could not be asked"
         return Transient(Reason.STORE_FAILED, f"{place} {what} ({type(error).__name__})")

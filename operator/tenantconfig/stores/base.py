@@ -30,7 +30,7 @@ class Store(Protocol):
     def probe(self) -> None:
         """Make sure that the place exists and answers.
 
-        Raises Stalled when it does not exist or refuses us, Transient when it did not answer.
+        Raises Transient when it does not exist, refuses us, or did not answer: all of these, time may mend.
         """
 
     def refuses(self, key: str, value: Value) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tenantconfig.errors import Reason, TenantConfigError, Transient
+from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.model import Format, Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Delete, Head, Held, Put, written
 from tenantconfig.stores.aws import translate, translated
@@ -74,11 +74,11 @@ class DynamoDBStore:
         rows = Rows(scope)
         with translated(self._name):
             items = self._get([rows.head(), *(rows.entry(key) for key in sorted(keys))])
-            head = next((head_from(item) for item in items if "epoch" in item), None)
+            head = next((head_from(item) for item in items if is_head(item)), None)
             unasked = sorted(head.keys - set(keys)) if head and claim.covers(head.owner) else []
             items += self._get([rows.entry(key) for key in unasked])
-        entries = [item for item in items if "epoch" not in item]
-        return Contents({item["key"]["S"]: held_from(item, head) for item in entries}, head)
+        entries = [item for item in items if not is_head(item)]
+        return Contents({key_of(item): held_from(item, head) for item in entries}, head)
 
     def apply(self, scope: Scope, changes: Changes) -> Applied:
         applied = Applied()
@@ -128,7 +128,7 @@ def parts(changes: Changes) -> Iterator[Part]:
     size = 0
     everything: tuple[Put | Delete, ...] = (*changes.puts, *changes.deletes)
     for each in everything:
-        weight = len(each.value.text.encode()) + 1024 if isinstance(each, Put) else 1024
+        weight = 1024 + sum(len(text.encode()) for text in texts(each))
         if run and (len(run) == MAX_CHANGES or size + weight > MAX_TRANSACTION_BYTES):
             yield tuple(run)
             run, size = [], 0
@@ -136,6 +136,12 @@ def parts(changes: Changes) -> Iterator[Part]:
         size += weight
     if run or changes:
         yield tuple(run)
+
+
+def texts(change: Put | Delete) -> list[str]:
+    """What a change sends: the new value, and the one that it is conditional on."""
+    held = change.replaces if isinstance(change, Put) else change.held
+    return [*([change.value.text] if isinstance(change, Put) else []), *([held.text] if held else [])]
 
 
 def next_head(head: Head | None, part: Part, changes: Changes) -> Head:
@@ -163,18 +169,38 @@ def etag(text: str, revision: str) -> str:
     return hashlib.sha256(f"{revision}\n{text}".encode()).hexdigest()
 
 
+def is_head(item: Item) -> bool:
+    return str(item["sk"]["S"]).startswith("HEAD#")
+
+
+def key_of(item: Item) -> str:
+    """From the sort key: an item that someone made by hand may lack the attribute."""
+    return str(item["sk"]["S"]).split("#", 3)[3]
+
+
+def text_of(item: Item) -> str:
+    """The value as text; nothing but a string is ours, but a number or a truth value that others wrote can be shown."""
+    value: Mapping[str, Any] = item.get("value", {})
+    if "BOOL" in value:
+        return "true" if value["BOOL"] else "false"
+    if value.keys() - {"S", "N"}:
+        message = f"the value of {key_of(item)} is of the DynamoDB type {min(value)}: make it a string there"
+        raise Stalled(Reason.STORE_FAILED, message)
+    return str(value.get("S", value.get("N", "")))
+
+
 def head_from(item: Item) -> Head:
     return Head(item["owner"]["S"], int(item["epoch"]["N"]), frozenset(item.get("entries", {}).get("SS", ())))
 
 
 def held_from(item: Item, head: Head | None) -> Held:
-    key, text = item["key"]["S"], item.get("value", {}).get("S", "")
+    key, text = key_of(item), text_of(item)
     revision = item.get("revision", {}).get("N", "")
-    intact = "value" in item and item.get("etag", {}).get("S") == etag(text, revision)
+    intact = "S" in item.get("value", {}) and item.get("etag", {}).get("S") == etag(text, revision)
     return Held(
         text=text,
         version=revision,
-        format=Format(item.get("format", {}).get("S", Format.TEXT)),
+        format=Format.JSON if item.get("format", {}).get("S") == Format.JSON else Format.TEXT,
         owner=head.owner if head and key in head.keys else "",
         intact=intact,
         pristine=intact and revision == "1",
@@ -209,8 +235,9 @@ def unchanged(held: Held | None) -> dict[str, Any]:
     if not held.intact:
         return {}
     return {
-        "ConditionExpression": "etag = :etag",
-        "ExpressionAttributeValues": {":etag": {"S": etag(held.text, held.version)}},
+        "ConditionExpression": "etag = :etag AND #value = :value",  # a foreign UpdateItem leaves the etag
+        "ExpressionAttributeNames": {"#value": "value"},
+        "ExpressionAttributeValues": {":etag": {"S": etag(held.text, held.version)}, ":value": {"S": held.text}},
     }
 
 

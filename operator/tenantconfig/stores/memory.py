@@ -35,7 +35,9 @@ class MemoryStore:
     def read(self, scope: Scope, keys: Collection[str], claim: Claim) -> Contents:
         with self._lock:
             rows = {key: held for (place, key), held in self.rows.items() if place == scope}
-        return Contents({key: held for key, held in rows.items() if key in keys or held.owner == claim.owner})
+        return Contents(
+            {key: held for key, held in rows.items() if key in keys or (held.owner and claim.covers(held.owner))}
+        )
 
     def apply(self, scope: Scope, changes: Changes) -> Applied:
         with self._lock:

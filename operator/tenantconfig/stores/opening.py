@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
+from threading import Lock
 
 from tenantconfig.errors import Reason, Stalled
 from tenantconfig.model import Location, Options
@@ -14,13 +15,20 @@ from tenantconfig.stores.ssm import SSMStore
 
 ENTRY_POINTS = "tenantconfig.stores"
 
+_opening = Lock()
 
-@cache
+
 def open_store(location: Location, options: Options) -> Store:
     """The store at `location`, the same one for the same arguments. No requests yet.
 
     Raises Stalled when the location names a plugin that is not installed.
     """
+    with _opening:  # passes run in threads, and two of them must not get two stores
+        return _opened(location, options)
+
+
+@cache
+def _opened(location: Location, options: Options) -> Store:
     return _OPENERS[location.kind](dict(location.place), dict(options))
 
 
