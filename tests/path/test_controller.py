@@ -66,6 +66,13 @@ def in_stores(system: System, tenant: str) -> dict[str, str]:
     return items | parameters
 
 
+def parameter_names(system: System, tenant: str) -> list[str]:
+    """Parameters of a tenant under any path."""
+    pages = system.parameters.get_paginator("describe_parameters").paginate()
+    names = (each["Name"] for page in pages for each in page["Parameters"])
+    return [name for name in names if f"/{tenant}/" in name]
+
+
 def digest(data: dict[str, str]) -> str:
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -441,16 +448,12 @@ def test_configstore_changed_while_the_controller_was_down_is_seen_at_its_start(
     system.start_controller()
     moved = f"/{tenant}-two/{tenant}/prod/_/{tenant}_key"
 
-    def names() -> list[str]:
-        pages = system.parameters.get_paginator("describe_parameters").paginate()
-        return [each["Name"] for page in pages for each in page["Parameters"] if tenant in each["Name"]]
-
-    wait_for(lambda: names() == [moved], "moved to the new path")
+    wait_for(lambda: parameter_names(system, tenant) == [moved], "moved to the new path")
     assert wait_for(lambda: system.admin.get(body)["status"]["locations"] == [f"extra-{tenant}/2"], "location")
     system.admin.delete(body)
     gone(system, body)
     system.admin.delete(store)
-    assert names() == []
+    assert parameter_names(system, tenant) == []
 
 
 def test_permission_withdrawn_while_the_controller_was_down_is_seen_at_its_start(
@@ -523,8 +526,7 @@ def test_a_configstore_in_use_stays_until_its_values_have_moved(system: System, 
     system.admin.create(second)
     gone(system, first)
     assert ready(system, body)["status"]["locations"] == [f"second-{tenant}/1"]
-    names = [each["Name"] for each in system.parameters.describe_parameters()["Parameters"] if tenant in each["Name"]]
-    assert names == [f"/{tenant}-two/{tenant}/prod/_/{tenant}_key"]
+    assert parameter_names(system, tenant) == [f"/{tenant}-two/{tenant}/prod/_/{tenant}_key"]
     system.admin.delete(body)
     gone(system, body)
     system.admin.delete(second)
