@@ -1,9 +1,15 @@
 """Tenant configuration for Kubernetes: from a resource in Git to running pods.
 
-Where a value goes, in the order of the modules:
+Where a value goes, through the modules:
 
-    handlers ─► passes ─► reconcile ─► spec, routing, plan ─► stores ─► projection ─► configmaps
-    (kopf)     (queue)   (use case)       (decisions)         (AWS)     (snapshot)   (Kubernetes)
+    handlers ─► passes ─► reconcile ─► spec, routing, plan ─► stores ─► projection ─► projector, configmaps
+    (kopf)     (queue)   (use case)       (decisions)         (AWS)     (snapshot)    (Kubernetes)
                                                                                           │
     client ◄── watch.service ◄── watch.hub ◄── watch.feed ◄───────────────────────────────┘
+               (gRPC, identity, access)
+
+`known` and `inputs` say when a resource needs a pass; `conditions` says how it went.
+`acceptance` does for a ConfigStore what `reconcile` does for a TenantConfig, and
+`freshness` tells the watch servers up to when all is projected. `app` puts each
+process together, `cli` is the command line.
 """

@@ -7,6 +7,7 @@ Deletion is the same with nothing desired.
 """
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -41,6 +42,8 @@ from tenantconfig.projector import Projector, secrets_not_permitted
 from tenantconfig.stores.base import Applied, Store
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 NOTHING_APPLIED = Applied()
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
@@ -133,7 +136,7 @@ class Reconciler:
         if resource is None or (not resource.deleting and not resource.finalized):
             self.unverified.pop(ref, None)
             return Outcome()  # gone, or kopf calls again when the finalizer is in place
-        findings = await (self._remove(resource) if resource.deleting else self._bring(resource))
+        findings = await self._find(resource)
         failure = worst(findings.failures)
         self._remember(resource, failure, began)
         conflicts = [each for each in findings.failures if isinstance(each, Conflict)]
@@ -142,6 +145,16 @@ class Reconciler:
         if status != resource.status and not done and not conflicts:
             await resources.write_status(self._kube, resource, status)
         return Outcome(conflicts[0] if conflicts else failure, max(map(patience, findings.failures), default=0.0))
+
+    async def _find(self, resource: TenantConfig) -> Findings:
+        try:
+            return await (self._remove(resource) if resource.deleting else self._bring(resource))
+        except TenantConfigError:
+            raise
+        except Exception as error:  # what it was must not look healthy
+            logger.exception("The pass over %s failed by a defect", resource.ref)
+            message = f"a defect of the operator ({type(error).__name__}): its log has the traceback"
+            return replace(self._unchanged(resource), store_failures=(Transient(Reason.INTERNAL, message),))
 
     def _remember(self, resource: TenantConfig, failure: TenantConfigError | None, began: float) -> None:
         if failure is None or resource.deleting:
