@@ -98,12 +98,13 @@ async def delete(kube: KubeApi, plural: str, namespace: str, name: str, uid: str
         return
 
 
-async def source(kube: KubeApi, namespace: str, name: str) -> Mapping[str, str]:
+async def source(kube: KubeApi, namespace: str, name: str) -> Mapping[str, bytes]:
     """The decoded data of a source Secret. Raises Stalled (SecretNotFound) when there is none."""
-    found = await read(kube, SECRETS, namespace, name)
-    if found is None:
-        raise Stalled(Reason.SECRET_NOT_FOUND, f"there is no Secret {name} in namespace {namespace}")
-    return found.data
+    try:
+        body = await kube.get(path(SECRETS, namespace, name))
+    except Missing:
+        raise Stalled(Reason.SECRET_NOT_FOUND, f"there is no Secret {name} in namespace {namespace}") from None
+    return {key: base64.b64decode(text) for key, text in (body.get("data") or {}).items()}
 
 
 async def tick(kube: KubeApi, namespace: str, fresh_as_of: str, stale: str) -> None:

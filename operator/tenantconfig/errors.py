@@ -36,6 +36,7 @@ class Reason(StrEnum):
     MISSING = "Missing"  # an observed key is not in its store
     SUSPENDED = "Suspended"  # spec.suspend is true
     DELETING = "Deleting"  # on the way out
+    NOT_LEADING = "NotLeading"  # another controller has the Lease, or is about to
     CONFLICT = "Conflict"  # written by someone else between read and write
     KUBERNETES_FAILED = "KubernetesFailed"  # the API server answered with an error, or not at all
     INTERNAL = "InternalError"  # a defect of the operator; the log has the traceback

@@ -18,6 +18,7 @@ from typing import Any
 
 import kopf
 
+from tenantconfig import spec
 from tenantconfig.inputs import Facts, needs_pass, needs_pass_at_start, tampered
 from tenantconfig.known import Known, controller_uid
 from tenantconfig.model import GROUP, LABEL_SOURCE, LABEL_TENANT, VERSION, ResourceRef
@@ -113,22 +114,19 @@ class Handlers:
 
     async def tenant_config(self, *, type: str | None, body: kopf.Body, **_: Any) -> None:
         self._start()
-        ref = ref_of(body)
+        resource = spec.tenant_config(body)
         if type == "DELETED":
-            self._known.forget_tenant_config(ref, body["metadata"]["uid"])
-        elif facts := self._known.facts(ref):
-            due = self._due_at_start(facts) if type is None else needs_pass(facts, self._known)
-            if due:
-                self._scopes.request(ref)
+            self._known.forget_tenant_config(resource.ref, resource.uid)
+        elif type is None and (facts := self._known.facts(resource.ref)) and self._due_at_start(facts):
+            self._scopes.request(resource.ref)
+        self._consider(self._known.in_scope(resource.scope))  # itself, and who waits for its scope
 
     async def config_store(self, *, type: str | None, name: str, **_: Any) -> None:
         self._start()
         if type == "DELETED":
             self._known.forget_store(name)
         for store in self._known.stores():
-            outdated = store.observed_generation != store.generation
-            gone = type == "DELETED" or type is None  # an elder with the same prefix may be
-            if outdated or (gone and not store.accepted):
+            if store.observed_generation != store.generation or not store.accepted:  # it may wait for another's prefix
                 self._stores.request(store.name)
         self._consider(self._known.all())
 

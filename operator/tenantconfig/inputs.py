@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from tenantconfig.model import Location, NamespaceRights, Options, ResourceRef, TenantConfig
+from tenantconfig.model import Location, NamespaceRights, Options, ResourceRef, Scope, TenantConfig
 from tenantconfig.routing import Router
 
 
@@ -49,6 +49,12 @@ class Surroundings(Protocol):
     def place(self, location_id: str) -> tuple[Location, Options] | None:
         """A recorded location, with the options of the ConfigStore that records it."""
 
+    def locations(self) -> Collection[str]:
+        """The ids of all recorded locations."""
+
+    def rival(self, facts: "Facts") -> "Facts | None":
+        """The resource that has the scope of `facts` in its place; None when it has the scope itself."""
+
     def projections(self, uid: str) -> Collection[tuple[str, str]]:
         """Plural and name of every ConfigMap and Secret that the TenantConfig with `uid` controls."""
 
@@ -59,7 +65,8 @@ class Facts:
 
     ref: ResourceRef
     uid: str
-    tenant: str
+    created: str
+    scope: Scope
     keys: tuple[str, ...]
     secrets: tuple[str, ...]
     locations: tuple[str, ...]
@@ -79,7 +86,8 @@ class Facts:
         return cls(
             ref=resource.ref,
             uid=resource.uid,
-            tenant=resource.scope.tenant,
+            created=resource.created,
+            scope=resource.scope,
             keys=tuple(entry.key for entry in resource.entries),
             secrets=source_secrets(resource),
             locations=status.locations,
@@ -109,7 +117,8 @@ def inputs(facts: Facts, around: Surroundings) -> str:
         "homeless": sorted(key for key, store in routes.items() if store is None),
         "secrets": [_secret(facts, name, around) for name in facts.secrets],
         "lost": [id for id in facts.locations if around.place(id) is None],
-        "tenants": around.rights(facts.ref.namespace).may_declare(facts.tenant),
+        "tenants": around.rights(facts.ref.namespace).may_declare(facts.scope.tenant),
+        "rival": rival.uid if (rival := around.rival(facts)) else "",
         "adopt": facts.adopt,
     }
     return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:32]
@@ -118,6 +127,15 @@ def inputs(facts: Facts, around: Surroundings) -> str:
 def _secret(facts: Facts, name: str, around: Surroundings) -> list[str]:
     found = around.secret(facts.ref.namespace, name)
     return [name, found.uid, found.resource_version] if found else [name]
+
+
+def scope_holder(candidates: Collection[Facts]) -> Facts:
+    """Which of several resources of one scope has it: the first, unless another adopts from it.
+
+    One that has projected something before is first, whatever the clock says.
+    """
+    first = min(candidates, key=lambda each: (each.revision == 0, each.created, each.uid))
+    return next((each for each in candidates if each.adopt.rpartition("/")[2] == first.uid), first)
 
 
 def needs_pass(facts: Facts, around: Surroundings) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from sys import intern
 
 from tenantconfig import configmaps, spec
-from tenantconfig.inputs import Facts, SourceSecret, Target
+from tenantconfig.inputs import Facts, SourceSecret, Target, scope_holder
 from tenantconfig.model import (
     LABEL_SOURCE,
     ConfigStore,
@@ -17,6 +17,7 @@ from tenantconfig.model import (
     NamespaceRights,
     Options,
     ResourceRef,
+    Scope,
     digest,
 )
 from tenantconfig.routing import Router
@@ -32,6 +33,7 @@ class Known:
         self._facts: dict[ResourceRef, Facts] = {}
         self._by_namespace: defaultdict[str, set[ResourceRef]] = defaultdict(set)
         self._by_uid: dict[str, ResourceRef] = {}
+        self._by_scope: defaultdict[Scope, set[ResourceRef]] = defaultdict(set)
         self._stores: dict[str, ConfigStore] = {}
         self._router = Router(())
         self._rights: dict[str, NamespaceRights] = {}
@@ -58,6 +60,14 @@ class Known:
                     return location, store.options
         return None
 
+    def locations(self) -> Collection[str]:
+        return [location.id for store in self._stores.values() for location in store.locations]
+
+    def rival(self, facts: Facts) -> Facts | None:
+        others = [each for each in self.in_scope(facts.scope) if each.uid != facts.uid]
+        holder = scope_holder([facts, *others])
+        return None if holder.uid == facts.uid else holder
+
     def projections(self, uid: str) -> Collection[Name]:
         return tuple(self._projections.get(uid, ()))
 
@@ -71,6 +81,9 @@ class Known:
 
     def in_namespace(self, namespace: str) -> Iterable[Facts]:
         return [self._facts[ref] for ref in self._by_namespace.get(namespace, ())]
+
+    def in_scope(self, scope: Scope) -> Iterable[Facts]:
+        return [self._facts[ref] for ref in self._by_scope.get(scope, ())]
 
     def owner(self, uid: str) -> Facts | None:
         ref = self._by_uid.get(uid)
@@ -90,9 +103,12 @@ class Known:
 
     def see_tenant_config(self, body: Body) -> None:
         facts = Facts.of(spec.tenant_config(body))
+        if (former := self._facts.get(facts.ref)) and former.uid != facts.uid:
+            self.forget_tenant_config(former.ref, former.uid)
         self._facts[facts.ref] = facts
         self._by_namespace[intern(facts.ref.namespace)].add(facts.ref)
         self._by_uid[facts.uid] = facts.ref
+        self._by_scope[facts.scope].add(facts.ref)
 
     def forget_tenant_config(self, ref: ResourceRef, uid: str) -> None:
         self._by_uid.pop(uid, None)
@@ -100,6 +116,7 @@ class Known:
         if (facts := self._facts.get(ref)) and facts.uid == uid:
             del self._facts[ref]
             self._by_namespace[ref.namespace].discard(ref)
+            self._by_scope[facts.scope].discard(ref)
 
     # ConfigStores and namespaces
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tenantconfig.clock import rfc3339
-from tenantconfig.errors import Missing
+from tenantconfig.errors import Missing, Reason, Transient
 from tenantconfig.kubeapi import Body, KubeApi
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class Leader:
         self._namespace = namespace
         self._identity = identity
         self._lost = lost
+        self._stopping = False
         self._renewed = 0.0  # monotonic, like the event loop's clock
         self._observed: tuple[str, float] = ("", 0.0)  # another's renewTime, and when we first saw it
 
@@ -66,6 +67,15 @@ class Leader:
     def _end(self) -> None:
         logger.critical("The Lease was not renewed for %.0f s: ending", RENEW_DEADLINE_SECONDS)
         self._lost()
+
+    def stop(self) -> None:
+        """Have nothing written any more, though the Lease is still ours."""
+        self._stopping = True
+
+    def may_write(self) -> None:
+        """Raise Transient unless the Lease is ours beyond doubt. For any thread, before each write to a store."""
+        if self._stopping or time.monotonic() > self._renewed + RENEW_DEADLINE_SECONDS:
+            raise Transient(Reason.NOT_LEADING, "this controller does not lead any more: it writes nothing")
 
     async def release(self) -> None:
         """Let the next controller lead without waiting for the Lease to run out."""

@@ -240,6 +240,7 @@ class TenantConfig:
     uid: str
     resource_version: str
     generation: int
+    created: str
     scope: Scope
     entries: tuple[Entry, ...]
     configmap_name: str

@@ -72,8 +72,9 @@ class Claim:
     generation: int = 0
     adopt: str = ""
     policies: Mapping[str, Policy] = field(default_factory=dict)  # recorded, by key
-    trusted: frozenset[str] = frozenset()  # recorded as written by us: their owner need not be looked up
+    trusted: Mapping[str, str] = field(default_factory=dict)  # versions recorded as ours: no owner need be looked up
     indifferent: frozenset[str] = frozenset()  # whoever owns them, the plan is the same: not looked up either
+    thorough: bool = False  # the record may lack keys: the store is looked through for what is ours
 
     def covers(self, owner: str) -> bool:
         """Whether data of `owner` is ours to change.
@@ -109,10 +110,9 @@ class Changes:
     generation: int = 0  # of the resource that wants them
     puts: tuple[Put, ...] = ()
     deletes: tuple[Delete, ...] = ()
-    claims: tuple[str, ...] = ()  # values stay, their owner becomes ours
+    claims: tuple[Put, ...] = ()  # values stay, their owner becomes ours
     releases: tuple[str, ...] = ()  # values stay, their owner is cleared
     head: Head | None = None  # as it was read
-    keys: frozenset[str] = frozenset()  # ours afterwards
 
     def __bool__(self) -> bool:
         return bool(self.puts or self.deletes or self.claims or self.releases)
@@ -130,9 +130,12 @@ def plan(desired: Iterable[Desired], contents: Contents, claim: Claim) -> Change
     leaving = {key: held for key, held in ours.items() if key not in wanted}
     put_keys = {put.key for put in puts}
     observed = {key for key, each in wanted.items() if each.policy is Policy.OBSERVE}
-    enforced = {key for key, each in wanted.items() if each.policy is Policy.ENFORCE} & contents.held.keys()
-    kept = (enforced | (wanted.keys() & ours.keys())) - observed  # what is enforced has passed _refuse_strangers
-    claims = [key for key in enforced - put_keys if contents.held[key].owner != claim.owner]
+    claims = [
+        Put(key, each.value, replaces=held)
+        for key, each in sorted(wanted.items())
+        if each.policy is Policy.ENFORCE and each.value and key not in put_keys
+        if (held := contents.held.get(key)) and held.owner != claim.owner  # _refuse_strangers let it pass
+    ]
     releases = [key for key, held in leaving.items() if not _removable(key, held, claim)]
     releases += sorted((observed & ours.keys()) | (_lost(contents, claim) - put_keys))
     return Changes(
@@ -140,10 +143,9 @@ def plan(desired: Iterable[Desired], contents: Contents, claim: Claim) -> Change
         generation=claim.generation,
         puts=tuple(puts),
         deletes=tuple(Delete(key, held) for key, held in leaving.items() if key not in releases),
-        claims=tuple(sorted(claims)),
+        claims=tuple(claims),
         releases=tuple(releases),
         head=contents.head,
-        keys=frozenset(put_keys | kept),
     )
 
 
@@ -187,27 +189,27 @@ def _removable(key: str, held: Held, claim: Claim) -> bool:
     return policy is not Policy.OBSERVE and (policy is not Policy.SEED or held.pristine)
 
 
+def scope_conflict(what: str, owner: str) -> Stalled:
+    return Stalled(
+        Reason.SCOPE_CONFLICT,
+        f"{what} belongs to {owner}: delete one of the two, or annotate this one with "
+        f'tenantconfig.dev/adopt: "{owner}"',
+    )
+
+
 def _refuse_strangers(wanted: Collection[Desired], contents: Contents, claim: Claim) -> None:
     writing = any(
         each.policy is Policy.ENFORCE or (each.policy is Policy.SEED and each.key not in contents.held)
         for each in wanted
     )
     if writing and contents.head and not claim.covers(contents.head.owner):
-        raise Stalled(
-            Reason.SCOPE_CONFLICT,
-            f"the scope belongs to {contents.head.owner}: delete one of the two, or annotate this one with "
-            f'tenantconfig.dev/adopt: "{contents.head.owner}"',
-        )
+        raise scope_conflict("the scope", contents.head.owner)
     for each in wanted:
         held = contents.held.get(each.key)
         if each.policy is not Policy.ENFORCE or held is None or claim.covers(held.owner):
             continue
         if held.owner:
-            raise Stalled(
-                Reason.SCOPE_CONFLICT,
-                f"{each.key} belongs to {held.owner}: delete one of the two, or annotate this one with "
-                f'tenantconfig.dev/adopt: "{held.owner}"',
-            )
+            raise scope_conflict(each.key, held.owner)
         raise Stalled(
             Reason.NOT_OWNED,
             f"{each.key} is in the store already and nobody here wrote it: remove it there, or annotate this "

@@ -58,11 +58,14 @@ class Projector:
         return version
 
     async def withdraw(self, resource: TenantConfig) -> None:
-        """Say on the ConfigMap that it is taken back on purpose."""
-        namespace, name = resource.ref.namespace, resource.configmap_name
-        actual = await configmaps.read(self._kube, CONFIGMAPS, namespace, name)
-        if actual and made_by(resource, actual):
-            await configmaps.withdraw(self._kube, namespace, name, actual)
+        """Say on every ConfigMap of the resource that it is taken back on purpose."""
+        namespace, known = resource.ref.namespace, self._around.projections(resource.uid)
+        # A target that never took effect is not where the values are.
+        names = {resource.configmap_name} | {name for plural, name in known if plural == CONFIGMAPS}
+        for name in sorted(names):
+            actual = await configmaps.read(self._kube, CONFIGMAPS, namespace, name)
+            if actual and made_by(resource, actual):
+                await configmaps.withdraw(self._kube, namespace, name, actual)
 
     async def remove(self, resource: TenantConfig) -> None:
         """Remove everything that was projected, unless the deletion is to leave it."""

@@ -6,46 +6,28 @@ apply, project what the stores hold now, and say in the status how it went.
 Deletion is the same with nothing desired.
 """
 
-import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from datetime import datetime
 
 from tenantconfig import configmaps, resources
 from tenantconfig.clock import timestamp
-from tenantconfig.conditions import Findings, judge, worst
+from tenantconfig.conditions import READY, Findings, judge, worst
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.inputs import Facts, Surroundings, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
-from tenantconfig.model import (
-    ANNOTATION_TENANTS,
-    LABEL_SOURCE,
-    Entry,
-    EntryStatus,
-    Location,
-    Options,
-    Policy,
-    ResourceRef,
-    Scope,
-    State,
-    TenantConfig,
-    Value,
-)
+from tenantconfig.model import ANNOTATION_TENANTS, LABEL_SOURCE, Entry, ResourceRef, Scope, Status, TenantConfig, Value
 from tenantconfig.passes import RETRY_MOST_SECONDS, Outcome
-from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, overlay, plan, plan_release
+from tenantconfig.plan import Desired, scope_conflict
 from tenantconfig.projection import project, refuse_large
 from tenantconfig.projector import Projector, secrets_not_permitted
-from tenantconfig.stores.base import Applied, Store
-
-T = TypeVar("T")
+from tenantconfig.storekeeper import StoreKeeper, desired_part, entry_statuses, intended, locations
 
 logger = logging.getLogger(__name__)
 
-NOTHING_APPLIED = Applied()
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
 
 
@@ -61,29 +43,6 @@ WATCHED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A recorded location, the store behind it, and what a resource wants there."""
-
-    location: Location
-    store: Store
-    desired: tuple[Desired, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a place holds, the changes to it, and then what it acknowledged."""
-
-    place: Place
-    contents: Contents
-    changes: Changes
-    applied: Applied = NOTHING_APPLIED
-
-    @property
-    def held(self) -> Mapping[str, Held]:
-        return overlay(self.contents, self.applied.held, self.applied.deleted)
-
-
-@dataclass(frozen=True, slots=True)
 class Unverified:
     """A scope whose last pass failed: nobody vouches for what is projected."""
 
@@ -95,25 +54,20 @@ class Unverified:
 class Reconciler:
     """Passes over TenantConfigs.
 
-    `cluster` is the uid of the kube-system namespace; `secrets` says whether the
-    operator may use Secrets; store calls run on `executor`.
+    `secrets` says whether the operator may use Secrets.
     """
 
     def __init__(
         self,
         kube: KubeApi,
         around: Surroundings,
-        cluster: str,
-        open_store: Callable[[Location, Options], Store],
-        executor: Executor,
+        keeper: StoreKeeper,
         *,
         secrets: bool,
     ) -> None:
         self._kube = kube
         self._around = around
-        self._cluster = cluster
-        self._open_store = open_store
-        self._executor = executor
+        self._keeper = keeper
         self._secrets = secrets
         self._projector = Projector(kube, around, secrets=secrets)
         self.unverified: dict[ResourceRef, Unverified] = {}
@@ -142,9 +96,22 @@ class Reconciler:
         conflicts = [each for each in findings.failures if isinstance(each, Conflict)]
         status = judge(findings, resource.status, timestamp())
         done = resource.deleting and failure is None
-        if status != resource.status and not done and not conflicts:
-            await resources.write_status(self._kube, resource, status)
+        if status != resource.status and not done:
+            await self._record(resource, status)
         return Outcome(conflicts[0] if conflicts else failure, max(map(patience, findings.failures), default=0.0))
+
+    async def _record(self, resource: TenantConfig, status: Status) -> None:
+        """Write the status. What the pass did is as true of a resource that was edited meanwhile: it is not lost."""
+        for _ in range(CONFLICT_TRIES):
+            try:
+                await resources.write_status(self._kube, resource, status)
+            except Conflict:
+                fresh = await resources.read(self._kube, resource.ref)
+                if fresh is None or fresh.uid != resource.uid:
+                    return
+                resource = fresh
+            else:
+                return
 
     async def _find(self, resource: TenantConfig) -> Findings:
         try:
@@ -157,10 +124,11 @@ class Reconciler:
             return replace(self._unchanged(resource), store_failures=(Transient(Reason.INTERNAL, message),))
 
     def _remember(self, resource: TenantConfig, failure: TenantConfigError | None, began: float) -> None:
-        if failure is None or resource.deleting:
-            self.unverified.pop(resource.ref, None)
+        if failure is None or resource.deleting or failure.reason is Reason.SCOPE_CONFLICT:
+            self.unverified.pop(resource.ref, None)  # one that does not have the scope says nothing about it
         else:
-            since = self.unverified[resource.ref].since if resource.ref in self.unverified else began
+            former = self.unverified.get(resource.ref)
+            since = former.since if former else min(began, unready_since(resource.status) or began)
             self.unverified[resource.ref] = Unverified(resource.scope, since, failure.reason.value)
 
     async def _bring(self, resource: TenantConfig) -> Findings:
@@ -169,17 +137,17 @@ class Reconciler:
         if resource.suspend:
             return replace(findings, suspended=True)
         try:
-            works = await self._plan(resource, await self._desired(resource))
+            works = await self._keeper.plan(resource, await self._desired(resource))
             wanted = project(pair for work in works for pair in intended(work).items())
             refuse_large(wanted)
             targets = await self._projector.targets(resource, wanted)
         except TenantConfigError as error:
             return replace(findings, store_failures=(error,))
-        works = await self._apply_all(resource, works)
+        works = await self._keeper.apply(resource, works)
         findings = replace(
             findings,
             entries=entry_statuses(resource, works),
-            locations=tuple(sorted(work.place.location.id for work in works if work.place.desired or work.held)),
+            locations=locations(works),
             store_failures=tuple(work.applied.error for work in works if work.applied.error),
         )
         if findings.store_failures:
@@ -195,14 +163,13 @@ class Reconciler:
         findings = self._unchanged(resource)
         await self._projector.withdraw(resource)
         try:
-            works = await self._apply_all(resource, await self._plan(resource, {}))
+            works = await self._keeper.apply(resource, await self._keeper.plan(resource, {}))
         except TenantConfigError as error:
             return replace(findings, store_failures=(error,))
         failures = tuple(work.applied.error for work in works if work.applied.error)
         if failures:
-            left = {key for work in works for key in work.held}
-            entries = tuple(each for each in findings.entries if each.key in left)
-            return replace(findings, entries=entries, store_failures=failures)
+            entries = entry_statuses(resource, works)
+            return replace(findings, entries=entries, locations=locations(works), store_failures=failures)
         await self._projector.remove(resource)
         return findings
 
@@ -220,6 +187,9 @@ class Reconciler:
                 f"namespace {namespace} may not declare tenant {tenant}: "
                 f"its administrator allows it with the annotation {ANNOTATION_TENANTS}",
             )
+        if rival := self._around.rival(Facts.of(resource)):
+            owner = self._keeper.owner(rival.ref.namespace, rival.ref.name, rival.uid)
+            raise scope_conflict("the scope", owner)
         if problems := [f"entry {entry.key} {entry.problem}" for entry in resource.entries if entry.problem]:
             raise Stalled(Reason.INVALID, "; ".join(problems))
         routes = self._around.router.route(entry.key for entry in resource.entries)
@@ -230,7 +200,7 @@ class Reconciler:
                 desired[location.id].append(Desired(entry.key, entry.policy, value_of(entry, secrets)))
         return desired
 
-    async def _source_secrets(self, resource: TenantConfig) -> Mapping[str, Mapping[str, str]]:
+    async def _source_secrets(self, resource: TenantConfig) -> Mapping[str, Mapping[str, bytes]]:
         namespace, names = resource.ref.namespace, source_secrets(resource)
         if names and not self._secrets:
             raise secrets_not_permitted("entries take values from Secrets")
@@ -240,57 +210,6 @@ class Reconciler:
                 raise Stalled(Reason.SECRET_NOT_FOUND, message)
         return {name: await configmaps.source(self._kube, namespace, name) for name in names}
 
-    async def _plan(self, resource: TenantConfig, desired: Mapping[str, Collection[Desired]]) -> list[Work]:
-        """Read every place concerned and plan. Raises, before anything is written, if any of it cannot be."""
-        ids = {*desired, *resource.status.locations}
-        if resource.deleting:  # a first pass may have written and left no status
-            routes = (self._around.router.find(entry.key) for entry in resource.entries)
-            ids |= {store.location.id for store in routes if store and store.location}
-        places = [place for id in sorted(ids) if (place := await self._place(resource, id, desired.get(id, ())))]
-        refuse_entries(places)
-        return await asyncio.gather(*(self._read(resource, place) for place in places))
-
-    async def _place(self, resource: TenantConfig, id: str, desired: Iterable[Desired]) -> Place | None:
-        found = self._around.place(id)
-        if found:
-            location, options = found
-            return Place(location, await self._thread(lambda: self._open_store(location, options)), tuple(desired))
-        if resource.deleting and resource.retain:
-            return None
-        raise Stalled(
-            Reason.STORE_FAILED,
-            f"values are at {id}, which no ConfigStore records: restore the ConfigStore, "
-            "or delete this resource with deletionPolicy Retain to let them go",
-        )
-
-    async def _read(self, resource: TenantConfig, place: Place) -> Work:
-        claim = claim_of(resource, place, self._cluster)
-        keys = {each.key for each in place.desired} | claim.policies.keys()
-        settled = resource.status.ready and resource.status.inputs == inputs(Facts.of(resource), self._around)
-        if resource.deleting or (place.location.id in resource.status.locations and not settled):
-            keys |= {each.key for each in resource.entries} | {each.key for each in resource.status.entries}
-        contents = await self._thread(lambda: place.store.read(resource.scope, keys, claim))
-        release = resource.deleting and resource.retain
-        return Work(place, contents, plan_release(contents, claim) if release else plan(place.desired, contents, claim))
-
-    async def _apply_all(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
-        """Apply everything; a place that a key moves away from comes after the others, and only if they succeeded."""
-        wanted = {each.key for work in works for each in work.place.desired}
-        last = [work for work in works if any(each.key in wanted for each in work.changes.deletes)]
-        first = await asyncio.gather(*(self._apply(resource, work) for work in works if work not in last))
-        if any(work.applied.error for work in first):
-            return [*first, *last]
-        return [*first, *await asyncio.gather(*(self._apply(resource, work) for work in last))]
-
-    async def _apply(self, resource: TenantConfig, work: Work) -> Work:
-        if not work.changes:
-            return work
-        applied = await self._thread(lambda: work.place.store.apply(resource.scope, work.changes))
-        return replace(work, applied=applied)
-
-    async def _thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
-
 
 def patience(failure: TenantConfigError) -> float:
     """The longest time in seconds between tries; 0: not by the clock, since a watch will tell when it helps."""
@@ -299,76 +218,24 @@ def patience(failure: TenantConfigError) -> float:
     return 0.0 if failure.reason in WATCHED else UNWATCHED_RETRY_SECONDS
 
 
-def claim_of(resource: TenantConfig, place: Place, cluster: str) -> Claim:
-    """What the resource may say of a place: its name as an owner, and what its status records there."""
-    recorded = [each for each in resource.status.entries if each.location == place.location.id]
-    return Claim(
-        owner=f"{cluster}/{resource.ref}/{resource.uid}",
-        generation=resource.generation,
-        adopt="" if resource.deleting else resource.adopt,
-        policies={each.key: each.policy for each in recorded},
-        trusted=frozenset(each.key for each in recorded if each.policy is Policy.ENFORCE and each.version),
-        indifferent=frozenset(each.key for each in place.desired if each.policy is not Policy.ENFORCE),
-    )
-
-
-def value_of(entry: Entry, secrets: Mapping[str, Mapping[str, str]]) -> Value | None:
-    """What an entry wants stored. Raises Stalled when its Secret lacks the key."""
+def value_of(entry: Entry, secrets: Mapping[str, Mapping[str, bytes]]) -> Value | None:
+    """What an entry wants stored. Raises Stalled when its Secret lacks the key, or has no text there."""
     if entry.source is None:
         return entry.value
-    text = secrets[entry.source.name].get(entry.source.key)
-    if text is None:
+    content = secrets[entry.source.name].get(entry.source.key)
+    if content is None:
         message = f"entry {entry.key}: Secret {entry.source.name} has no key {entry.source.key}"
         raise Stalled(Reason.SECRET_NOT_FOUND, message)
-    return Value(text, sensitive=True)
+    try:
+        return Value(content.decode(), sensitive=True)
+    except UnicodeDecodeError:
+        message = f"entry {entry.key}: key {entry.source.key} of Secret {entry.source.name} is not UTF-8 text"
+        raise Stalled(Reason.INVALID, message) from None
 
 
-def refuse_entries(places: Iterable[Place]) -> None:
-    """Raise Stalled with all that the stores would refuse."""
-    problems = [
-        f"entry {each.key} {problem}"
-        for place in places
-        for each in place.desired
-        if each.value and (problem := place.store.refuses(each.key, each.value))
-    ]
-    if problems:
-        raise Stalled(Reason.INVALID, "; ".join(problems))
-
-
-def desired_part(work: Work) -> dict[str, Held]:
-    """What a place holds now of what is desired there."""
-    return {each.key: work.held[each.key] for each in work.place.desired if each.key in work.held}
-
-
-def intended(work: Work) -> dict[str, Held]:
-    """What a place will hold of what is desired there, if its changes are made."""
-    puts = {put.key: Held(put.value.text, "", put.value.sensitive) for put in work.changes.puts}
-    wanted = {each.key for each in work.place.desired}
-    return {key: held for key, held in {**work.contents.held, **puts}.items() if key in wanted}
-
-
-def entry_statuses(resource: TenantConfig, works: Iterable[Work]) -> tuple[EntryStatus, ...]:
-    """What the status records: every desired entry, and what is still there though it should not be."""
-    former = {each.key: each for each in resource.status.entries}
-    statuses: dict[str, EntryStatus] = {}
-    for work in works:
-        id = work.place.location.id
-        for each in work.place.desired:
-            statuses[each.key] = entry_status(each, id, work)
-        for leaving in work.changes.deletes:
-            if leaving.key in work.held and leaving.key in former:
-                status = replace(former[leaving.key], state=State.PENDING, message="waits to be removed")
-                statuses.setdefault(leaving.key, status)
-    return tuple(statuses[key] for key in sorted(statuses))
-
-
-def entry_status(desired: Desired, location: str, work: Work) -> EntryStatus:
-    """Where one desired entry stands."""
-    held = work.held.get(desired.key)
-    state, message = State.SYNCED, ""
-    if desired.value is None:
-        state = State.SYNCED if held else State.MISSING
-    elif held is None or (desired.policy is Policy.ENFORCE and not held.matches(desired.value)):
-        state, message = State.PENDING, work.applied.error.message if work.applied.error else ""
-    store = location.rpartition("/")[0]
-    return EntryStatus(desired.key, store, location, desired.policy, state, held.version if held else "", message)
+def unready_since(status: Status) -> float | None:
+    """Unix seconds since when the status has not been Ready; None if it is, or says nothing."""
+    ready = next((each for each in status.conditions if each.type == READY), None)
+    if ready is None or ready.status or not ready.last_transition_time:
+        return None
+    return datetime.fromisoformat(ready.last_transition_time).timestamp()

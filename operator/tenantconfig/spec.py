@@ -46,6 +46,7 @@ def tenant_config(body: Body) -> TenantConfig:
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
         generation=metadata["generation"],
+        created=metadata.get("creationTimestamp", ""),
         scope=Scope(spec["tenantId"], spec.get("environment", ""), spec.get("service", "")),
         entries=tuple(entry(each) for each in spec.get("entries") or ()),
         configmap_name=target.get("configMapName") or metadata["name"],

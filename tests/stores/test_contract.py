@@ -350,7 +350,8 @@ def test_another_owners_values_are_adopted_on_request_and_equal_ones_are_not_wri
     other.bring(enforce("same", "1"), enforce("different", "theirs"))
     resource.adopt = other.owner
     changes = resource.plan(enforce("same", "1"), enforce("different", "ours"))
-    assert ([put.key for put in changes.puts], changes.claims) == (["different"], ("same",))
+    keys = [[put.key for put in puts] for puts in (changes.puts, changes.claims)]
+    assert keys == [["different"], ["same"]]
     resource.bring(enforce("same", "1"), enforce("different", "ours"))
     assert set(world.owners(resource.scope).values()) == {resource.owner}
     resource.adopt = ""

@@ -221,7 +221,7 @@ def test_deletes_and_puts_share_transactions() -> None:
 
 
 def test_a_change_of_ownership_alone_is_one_transaction_and_none_is_none() -> None:
-    assert [len(part) for part in parts(Changes("owner", claims=("a",)))] == [0]
+    assert [len(part) for part in parts(Changes("owner", claims=(Put("a", Value("1")),)))] == [0]
     assert [len(part) for part in parts(Changes("owner", releases=("a",)))] == [0]
     assert list(parts(Changes("owner", head=Head("owner", 1)))) == []
 

@@ -188,16 +188,18 @@ class Resource:
     owner: str = field(default_factory=owner)
     adopt: str = ""
     policies: dict[str, Policy] = field(default_factory=dict)
-    trusted: set[str] = field(default_factory=set)
+    trusted: dict[str, str] = field(default_factory=dict)
 
     def claim(self, desired: Iterable[Desired]) -> Claim:
+        desired = tuple(desired)
+        enforced = {each.key for each in desired if each.policy is Policy.ENFORCE}
         return Claim(
             self.owner,
             generation=1,
             adopt=self.adopt,
             policies=dict(self.policies),
-            trusted=frozenset(self.trusted),
-            indifferent=frozenset(each.key for each in desired if each.policy is not Policy.ENFORCE),
+            trusted=dict(self.trusted),
+            indifferent=frozenset(each.key for each in desired) - enforced,
         )
 
     def read(self, *desired: Desired) -> Contents:
@@ -215,7 +217,8 @@ class Resource:
         assert applied.error is None
         held = overlay(contents, applied.held, applied.deleted)
         self.policies = {each.key: each.policy for each in desired}
-        self.trusted = {each.key for each in desired if each.policy is Policy.ENFORCE and each.key in held}
+        enforced = [each.key for each in desired if each.policy is Policy.ENFORCE]
+        self.trusted = {key: held[key].version for key in enforced if key in held}
         return {key: each for key, each in held.items() if key in self.policies}
 
     def apply(self, changes: Changes) -> Applied:

@@ -66,6 +66,8 @@ class Cluster:
         }
     )
 
+    rivals: dict[str, Facts] = field(default_factory=dict)
+
     @property
     def router(self) -> Router:
         return Router(self.stores.values())
@@ -80,6 +82,12 @@ class Cluster:
         found = [each for store in self.stores.values() for each in store.locations if each.id == location_id]
         return (found[0], ()) if found else None
 
+    def locations(self) -> Collection[str]:
+        return [each.id for store in self.stores.values() for each in store.locations]
+
+    def rival(self, facts: Facts) -> Facts | None:
+        return self.rivals.get(facts.uid)
+
     def projections(self, uid: str) -> Collection[tuple[str, str]]:
         return ()
 
@@ -89,6 +97,7 @@ RESOURCE = TenantConfig(
     uid="uid-1",
     resource_version="5",
     generation=3,
+    created="2026-01-01",
     scope=Scope("acme", "prod"),
     entries=(
         Entry("a_1", Policy.ENFORCE, Value("1")),
@@ -108,7 +117,8 @@ def test_facts_are_taken_from_the_resource() -> None:
     assert Facts.of(RESOURCE) == Facts(
         ref=ResourceRef("team", "checkout"),
         uid="uid-1",
-        tenant="acme",
+        created="2026-01-01",
+        scope=Scope("acme", "prod"),
         keys=("a_1", "b_1", "b_2", "b_3"),
         secrets=("keys",),
         locations=("a/1", "b/1"),

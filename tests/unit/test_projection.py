@@ -115,6 +115,7 @@ RESOURCE = TenantConfig(
     uid="uid-1",
     resource_version="5",
     generation=3,
+    created="2026-01-01",
     scope=Scope("acme", "prod"),
     entries=(),
     configmap_name="config",

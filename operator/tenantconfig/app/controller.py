@@ -5,7 +5,7 @@ import logging
 import socket
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from prometheus_client import start_http_server
 
@@ -21,6 +21,7 @@ from tenantconfig.model import LABEL_SOURCE
 from tenantconfig.passes import Passes
 from tenantconfig.reconcile import Reconciler
 from tenantconfig.settings import ControllerSettings
+from tenantconfig.storekeeper import StoreKeeper
 from tenantconfig.stores.opening import open_store
 
 logger = logging.getLogger(__name__)
@@ -40,26 +41,30 @@ async def _run(settings: ControllerSettings) -> None:
         start_http_server(settings.metrics_port)
     kube = await kubeapi.connect()
     leader = Leader(kube, settings.lease_namespace, f"{socket.gethostname()}_{uuid.uuid4()}")
+    executor = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
     try:
         await leader.acquire()
         holding = asyncio.create_task(leader.hold(), name="hold the Lease")
         try:
-            await lead(kube, settings.lease_namespace)
+            await _lead(kube, leader, executor, settings.lease_namespace)
         finally:
+            leader.stop()
+            await asyncio.to_thread(executor.shutdown)  # what is being written must not outlive the Lease
             holding.cancel()
             await leader.release()
     finally:
         await kube.close()
 
 
-async def lead(kube: KubeApi, namespace: str) -> None:
+async def _lead(kube: KubeApi, leader: Leader, executor: Executor, namespace: str) -> None:
     """Reconcile; `namespace` is the operator's own, where the tick goes."""
     cluster = (await kube.get("/api/v1/namespaces/kube-system"))["metadata"]["uid"]
     secrets = await may_use_secrets(kube)
     if not secrets:
         logger.info("No access to Secrets: resources that take values from them are Stalled")
-    known, executor = Known(), ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
-    reconciler = Reconciler(kube, known, cluster, open_store, executor, secrets=secrets)
+    known = Known()
+    keeper = StoreKeeper(known, cluster, open_store, executor, leader.may_write)
+    reconciler = Reconciler(kube, known, keeper, secrets=secrets)
     scopes = Passes(reconciler, time.time)
     stores = Passes(Acceptance(kube, known, open_store, executor), time.time)
     handlers = Handlers(known, scopes, stores)

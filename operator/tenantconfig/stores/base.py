@@ -4,7 +4,7 @@ Calls are synchronous (boto3 is) and run in worker threads; an implementation is
 shared by passes over different scopes at once.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -13,6 +13,13 @@ from tenantconfig.model import Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Held
 
 T = TypeVar("T")
+
+
+MayWrite = Callable[[], None]  # raises Transient when the controller no longer leads
+
+
+def always() -> None:
+    """A `may_write` for callers that nobody else competes with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +49,8 @@ class Store(Protocol):
         Raises Stalled or Transient.
         """
 
-    def apply(self, scope: Scope, changes: Changes) -> Applied:
-        """Make `changes`, each under the precondition with which it was decided.
+    def apply(self, scope: Scope, changes: Changes, may_write: MayWrite = always) -> Applied:
+        """Make `changes`, each under the precondition with which it was decided, `may_write()` before each request.
 
         Never raises what a store can answer: a failure is in the result, beside what was acknowledged before it.
         A precondition that does not hold is a Conflict.

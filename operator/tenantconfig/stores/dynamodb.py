@@ -25,7 +25,7 @@ from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.model import Format, Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Delete, Head, Held, Put, written
 from tenantconfig.stores.aws import translate, translated
-from tenantconfig.stores.base import Applied, chunks
+from tenantconfig.stores.base import Applied, MayWrite, always, chunks
 
 MAX_CHANGES = 99  # a transaction takes 100 actions; one is the head's
 MAX_TRANSACTION_BYTES = 3_500_000  # AWS: 4 MB
@@ -80,12 +80,13 @@ class DynamoDBStore:
         entries = [item for item in items if not is_head(item)]
         return Contents({key_of(item): held_from(item, head) for item in entries}, head)
 
-    def apply(self, scope: Scope, changes: Changes) -> Applied:
+    def apply(self, scope: Scope, changes: Changes, may_write: MayWrite = always) -> Applied:
         applied = Applied()
         head = changes.head
         try:
             for part in parts(changes):
                 after = next_head(head, part, changes)
+                may_write()
                 self._write(Rows(scope), part, head_action(Rows(scope), head, after, changes.generation))
                 head = after
                 applied = acknowledge(applied, part, changes.owner)
@@ -146,7 +147,7 @@ def texts(change: Put | Delete) -> list[str]:
 
 def next_head(head: Head | None, part: Part, changes: Changes) -> Head:
     """The head after `part`."""
-    keys = (set(head.keys) if head else set()) - set(changes.releases) | set(changes.claims)
+    keys = (set(head.keys) if head else set()) - set(changes.releases) | {each.key for each in changes.claims}
     keys |= {each.key for each in part if isinstance(each, Put)}
     keys -= {each.key for each in part if isinstance(each, Delete)}
     return Head(changes.owner, (head.epoch if head else 0) + 1, frozenset(keys))

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Collection
 from dataclasses import replace
 
-from tenantconfig.errors import Conflict
+from tenantconfig.errors import Conflict, TenantConfigError
 from tenantconfig.model import Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Held, written
-from tenantconfig.stores.base import Applied
+from tenantconfig.stores.base import Applied, MayWrite, always
 
 MAX_BYTES = 400 * 1024
 
@@ -39,7 +39,11 @@ class MemoryStore:
             {key: held for key, held in rows.items() if key in keys or (held.owner and claim.covers(held.owner))}
         )
 
-    def apply(self, scope: Scope, changes: Changes) -> Applied:
+    def apply(self, scope: Scope, changes: Changes, may_write: MayWrite = always) -> Applied:
+        try:
+            may_write()
+        except TenantConfigError as error:
+            return Applied(error=error)
         with self._lock:
             read = {put.key: put.replaces for put in changes.puts} | {each.key: each.held for each in changes.deletes}
             moved = [key for key, held in read.items() if self.rows.get((scope, key)) != held]
@@ -48,7 +52,7 @@ class MemoryStore:
             acknowledged = {put.key: self._put(scope, put.key, written(put, "", changes.owner)) for put in changes.puts}
             for each in changes.deletes:
                 del self.rows[scope, each.key]
-            self._own(scope, changes.claims, changes.owner)
+            self._own(scope, [each.key for each in changes.claims], changes.owner)
             self._own(scope, changes.releases, "")
             return Applied(acknowledged, frozenset(each.key for each in changes.deletes))
 

@@ -16,7 +16,7 @@ from tenantconfig.errors import Conflict, Reason, TenantConfigError, Transient
 from tenantconfig.model import MANAGED_BY, Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Held, Put, written
 from tenantconfig.stores.aws import translate, translated
-from tenantconfig.stores.base import Applied, chunks
+from tenantconfig.stores.base import Applied, MayWrite, always, chunks
 
 MAX_BATCH = 10  # names in one GetParameters or DeleteParameters
 MAX_LEVELS = 15
@@ -60,32 +60,43 @@ class SSMStore:
             for chunk in chunks(list(names), MAX_BATCH):
                 answer = self._client.get_parameters(Names=chunk, WithDecryption=True)
                 held |= {names[each["Name"]]: held_from(each) for each in answer["Parameters"]}
-            unknown = held.keys() - claim.trusted - claim.indifferent
+            if claim.thorough:
+                held |= self._list(scope)
+            unknown = {key for key, each in held.items() if claim.trusted.get(key) != each.version}
+            unknown -= claim.indifferent
             owners = dict.fromkeys(claim.trusted, claim.owner)
             owners |= {key: self._owner(self._parameter(scope, key)) for key in sorted(unknown)}
         return Contents({key: replace(each, owner=owners.get(key, "")) for key, each in held.items()})
 
-    def apply(self, scope: Scope, changes: Changes) -> Applied:
+    def apply(self, scope: Scope, changes: Changes, may_write: MayWrite = always) -> Applied:
         held: dict[str, Held] = {}
         deleted: set[str] = set()
         try:
-            for put in changes.puts:
+            # What is claimed is written too: its former owner knows by the version that it is not theirs any more.
+            for put in (*changes.puts, *changes.claims):
+                may_write()
                 if put.replaces and put.replaces.sensitive != put.value.sensitive:
                     self._delete([self._parameter(scope, put.key)])
                     raise Transient(Reason.PROGRESSING, f"{put.key} changes its type: made again when SSM allows it")
                 held[put.key] = self._put(self._parameter(scope, put.key), put, changes.owner)
             for chunk in chunks([each.key for each in changes.deletes], MAX_BATCH):
+                may_write()
                 self._delete(self._parameter(scope, key) for key in chunk)
                 deleted |= set(chunk)
-            for key in changes.claims:
-                self._tag(self._parameter(scope, key), changes.owner)
             for key in changes.releases:
+                may_write()
                 self._untag(self._parameter(scope, key))
         except (ClientError, BotoCoreError) as error:
             return Applied(held, frozenset(deleted), translate(error, self._name))
         except TenantConfigError as error:
             return Applied(held, frozenset(deleted), error)
         return Applied(held, frozenset(deleted))
+
+    def _list(self, scope: Scope) -> dict[str, Held]:
+        path = f"{self._prefix}/{scope}"
+        pages = self._client.get_paginator("get_parameters_by_path").paginate(Path=path, WithDecryption=True)
+        found = [each for page in pages for each in page["Parameters"]]
+        return {each["Name"].rpartition("/")[2]: held_from(each) for each in found}
 
     def _parameter(self, scope: Scope, key: str) -> str:
         return f"{self._prefix}/{scope}/{key}"
