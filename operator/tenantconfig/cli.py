@@ -37,7 +37,7 @@ def controller(**flags: Any) -> None:
 @click.option("--tls-key", type=FILE, metavar="FILE", help="Its private key.")
 @click.option("--insecure", is_flag=True, default=None, help="Listen in plaintext.")
 @click.option("--issuers", type=FILE, metavar="FILE", help="Whose tokens to accept.")
-@click.option("--metrics-port", type=int, metavar="N", help="Serve Prometheus metrics there.")
+@click.option("--metrics-port", type=int, metavar="N", help="Serve Prometheus metrics and /ready there.")
 @click.option("--operator-namespace", metavar="NS", help="Where the controller writes its tick.")
 def watch_server(**flags: Any) -> None:
     """Serve the projected ConfigMaps as streams."""

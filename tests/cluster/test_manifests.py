@@ -9,6 +9,7 @@ import yaml
 from harness.api import Object
 from harness.cluster import Cluster
 from harness.install import BASE, CRDS, WITH_SECRETS
+from tenantconfig.app.probes import READY_PATH
 
 DEPLOYMENTS = pytest.mark.parametrize("name", ["controller", "watch-server"])
 
@@ -59,3 +60,10 @@ def test_the_watch_server_reads_the_issuers_of_the_repository(cluster: Cluster) 
     volumes = objects["Deployment", "watch-server"]["spec"]["template"]["spec"]["volumes"]
     assert {"name": "issuers", "configMap": {"name": issuers["metadata"]["name"]}} in volumes
     assert issuers["data"] == {"issuers.yaml": (BASE / "issuers.yaml").read_text()}
+
+
+def test_the_watch_server_is_ready_when_it_says_so(cluster: Cluster) -> None:
+    (container,) = rendered(cluster, BASE)["Deployment", "watch-server"]["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"] == {"path": READY_PATH, "port": "metrics"}
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert f"--metrics-port={ports['metrics']}" in container["args"]

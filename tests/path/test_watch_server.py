@@ -15,6 +15,8 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import grpc
 import grpc.aio
@@ -90,10 +92,10 @@ class Site:
         file.write_text(yaml.safe_dump([*yaml.safe_load((BASE / "issuers.yaml").read_text()), login]))
         return file
 
-    def start(self, port: int, name: str = "watch-server") -> Process:
+    def start(self, port: int, name: str = "watch-server", *flags: str) -> Process:
         """A server process that serves."""
         files = [f"--tls-cert={self.certificate.certificate_file}", f"--tls-key={self.certificate.key_file}"]
-        arguments = ["watch-server", f"--listen={HOST}:{port}", *files, f"--issuers={self.issuers()}"]
+        arguments = ["watch-server", f"--listen={HOST}:{port}", *files, f"--issuers={self.issuers()}", *flags]
         environment = {"KUBECONFIG": str(self.plane.kubeconfig_for(NAMESPACE, "watch-server"))}
         process = Process.start([COMMAND, *arguments], log=self.directory / f"{name}.log", environment=environment)
         process.wait_until(lambda: "serving" in process.output(), "serving")
@@ -638,8 +640,9 @@ async def test_a_server_that_has_not_read_the_cluster_is_not_serving(site: Site,
     config["clusters"][0]["cluster"]["server"] = f"https://{HOST}:{free_port()}"
     kubeconfig = site.directory / "nowhere.kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
-    port = free_port()
+    port, metrics_port = free_port(), free_port()
     arguments = [f"--listen={HOST}:{port}", "--insecure", f"--issuers={site.issuers()}"]
+    arguments.append(f"--metrics-port={metrics_port}")
     command: list[str | Path] = [COMMAND, "watch-server", *arguments]
     with Process.start(
         command, log=site.directory / "blind.log", environment={"KUBECONFIG": str(kubeconfig)}
@@ -647,16 +650,39 @@ async def test_a_server_that_has_not_read_the_cluster_is_not_serving(site: Site,
         server.wait_until(lambda: "listening" in server.output(), "listening")
         async with grpc.aio.insecure_channel(f"{HOST}:{port}") as channel:
             assert await health(channel) == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert await asyncio.to_thread(probe, metrics_port) == 503
             stub = WatchServiceStub(channel)
+            unread = (grpc.StatusCode.UNAVAILABLE, "the server has not read the cluster yet")
             token = site.login.token(AUDIENCE, **ACME)
-            call = stub.Watch(metadata=bearer(token))
-            stream = Stream(call)
-            await stream.subscribe(Scope("acme"))
-            heartbeat = await stream.heartbeat()
-            assert [stale.reason for stale in heartbeat.stale] == ["NOT_SYNCED"]
-            assert not heartbeat.HasField("fresh_as_of")
-            assert [each.WhichOneof("response") for each in stream.received] == ["heartbeat"]
-            call.cancel()
+            for tenant in ("acme", "globex"):  # whether it may be read is not for this server to say
+                stream = Stream(stub.Watch(metadata=bearer(token)))
+                await stream.subscribe(Scope(tenant))
+                assert await stream.ended() == unread
+                assert stream.received == []
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await stub.GetSnapshot(pb.GetSnapshotRequest(scope=pb.Scope(tenant=tenant)), metadata=bearer(token))
+                assert (refused.value.code(), refused.value.details()) == unread
+            stranger = Stream(stub.Watch(metadata=bearer("x.y.z")))
+            await stranger.subscribe(Scope("acme"))
+            assert (await stranger.ended())[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def probe(port: int) -> int:
+    """What kubelet is told of readiness."""
+    try:
+        with urlopen(f"http://{HOST}:{port}/ready", timeout=TIMEOUT) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_a_server_that_serves_is_ready(site: Site) -> None:
+    port = free_port()
+    with site.start(free_port(), "ready", f"--metrics-port={port}"):
+        assert probe(port) == 200
+        with urlopen(f"http://{HOST}:{port}/metrics", timeout=TIMEOUT) as answer:
+            assert b"tenantconfig_watch_streams 0.0" in answer.read()
 
 
 async def test_a_renewed_certificate_is_used_without_a_lost_stream(site: Site, home: Home, stream: Stream) -> None:
@@ -801,6 +827,19 @@ def test_tenantconfig_get(site: Site, home: Home) -> None:
 
     assert site.server
     site.server.wait_until(found, "the scope served")
+
+
+def test_a_token_file_that_vanishes_during_a_watch_is_one_line(site: Site, home: Home) -> None:
+    file = site.token_file(site.login.token(AUDIENCE, lifetime=5, **ACME))
+    flags = [f"--server={site.address}", f"--ca={site.authority.ca_file}", f"--token-file={file}", "--tenant=acme"]
+    log = site.directory / f"vanished-{next(_numbers)}.log"
+    with Process.start([COMMAND, "watch", *flags, "--environment=no-such", "-o", "json"], log=log) as client:
+        client.wait_until(lambda: len(versions(client)) == 1, "an answer")
+        file.unlink()
+        assert client.wait() == 1
+    said = [line for line in client.output().splitlines() if line.startswith("tenantconfig: ")]
+    assert said[-1] == f"tenantconfig: token file {file} cannot be read: No such file or directory"
+    assert "Traceback" not in client.output()
 
 
 def test_no_secret_reaches_the_log(site: Site, home: Home) -> None:

@@ -1,5 +1,6 @@
 """Who is told what, and when."""
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -150,19 +151,6 @@ def test_absent_and_back(hub: Hub, stream: Stream) -> None:
     assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 6)]
 
 
-def test_nothing_is_answered_before_the_cluster_was_read() -> None:
-    hub = Hub()
-    stream = Stream(hub)
-    stream.watcher.subscribe(SCOPE)
-    stream.watcher.subscribe(OTHER)
-    hub.settle(SCOPE, serving(5))
-    assert stream.replies() == []
-    assert {stale.reason for _, stale in stream.watcher.stale()} == {StaleReason.NOT_SYNCED}
-    hub.sync()
-    assert sorted(stream.replies(), key=str) == [(Say.ABSENT, OTHER, 0), (Say.SNAPSHOT, SCOPE, 5)]
-    assert stream.watcher.stale() == []
-
-
 def test_subscribing_again_is_answered_again(hub: Hub, stream: Stream) -> None:
     hub.settle(SCOPE, serving(5))
     stream.watcher.subscribe(SCOPE)
@@ -173,11 +161,42 @@ def test_subscribing_again_is_answered_again(hub: Hub, stream: Stream) -> None:
     assert stream.replies() == [(Say.CURRENT, SCOPE, 5)]
 
 
+@pytest.mark.parametrize("between", [False, True], ids=["subscribe", "unsubscribe in between"])
+def test_what_a_stream_repeats_without_reading_takes_no_room(hub: Hub, stream: Stream, between: bool) -> None:
+    def ask(times: int) -> None:
+        for _ in range(times):
+            for scope in (SCOPE, OTHER):
+                if between:
+                    stream.watcher.unsubscribe(scope)
+                stream.watcher.subscribe(scope)
+
+    ask(10)
+    tracemalloc.start()
+    try:
+        ask(1000)
+        assert tracemalloc.get_traced_memory()[0] < 5000  # bytes
+    finally:
+        tracemalloc.stop()
+    assert [scope for _, scope, _ in stream.replies()] == [SCOPE, OTHER]
+
+
+def test_subscribing_again_forgets_what_was_said_of_versions(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(5))
+    stream.watcher.subscribe(SCOPE, subscriber="one")
+    stream.replies()
+    stream.watcher.acknowledge(SCOPE, version(5), "")
+    stream.watcher.acknowledge(SCOPE, version(5), "not valid")
+    stream.watcher.subscribe(SCOPE, version(4), "two")
+    now = stream.watcher.subscriptions[SCOPE]
+    assert (now.known, now.subscriber, now.said) == (version(4), "two", None)
+    assert (now.acknowledged, now.error, now.whole) == (None, "", False)
+
+
 def test_after_unsubscribe_nothing_comes_and_nothing_is_kept(hub: Hub, stream: Stream) -> None:
     stream.watcher.subscribe(SCOPE)
     stream.watcher.unsubscribe(SCOPE)
     assert stream.replies() == []
-    assert len(hub) == 0
+    assert not hub._slots
     hub.settle(SCOPE, serving(5))
     assert stream.replies() == []
 
@@ -186,7 +205,7 @@ def test_closing_lets_go_of_all_scopes(hub: Hub, stream: Stream) -> None:
     for scope in (SCOPE, OTHER):
         stream.watcher.subscribe(scope)
     stream.watcher.close()
-    assert len(hub) == 0
+    assert not hub._slots
 
 
 def test_a_scope_that_only_became_stale_is_not_sent_again(hub: Hub, stream: Stream) -> None:

@@ -5,7 +5,18 @@ import sys
 from contextlib import aclosing
 
 from tenantconfig.app import Failure
-from tenantconfig.client import Changed, Connection, Denied, Disconnected, Event, Fresh, Gone, get, watch
+from tenantconfig.client import (
+    NO_CREDENTIALS,
+    Changed,
+    Connection,
+    Denied,
+    Disconnected,
+    Event,
+    Fresh,
+    Gone,
+    get,
+    watch,
+)
 from tenantconfig.client.printing import Printer, stale_note
 from tenantconfig.settings import ClientSettings
 
@@ -84,7 +95,7 @@ def explain(ended: Disconnected, settings: ClientSettings) -> str:
     """What went wrong with a stream, and what to do about it."""
     if ended.code == "UNAUTHENTICATED":
         return f"the server refuses the token in {settings.token_file}: {ended.detail}; renew the file"
-    if ended.code in {"PERMISSION_DENIED", "INVALID_ARGUMENT"}:
+    if ended.code in {NO_CREDENTIALS, "PERMISSION_DENIED", "INVALID_ARGUMENT"}:
         return ended.detail
     transport = "in plaintext" if settings.insecure else f"with TLS{f' (--ca {settings.ca})' if settings.ca else ''}"
     return f"no stream from {settings.server} {transport}: {ended.detail or ended.code}"

@@ -7,12 +7,11 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from prometheus_client import start_http_server
 from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tenantconfig import kubeapi
-from tenantconfig.app import Failure, log_to_stderr
+from tenantconfig.app import Failure, log_to_stderr, probes
 from tenantconfig.app.issuers import fetcher, name_issuers, read_issuers
 from tenantconfig.identity import Keys, Verifier
 from tenantconfig.kubeapi import KubeApi
@@ -45,9 +44,9 @@ async def _serve(settings: WatchServerSettings) -> None:
         keys = [Keys(issuer, fetcher(issuer, cluster), time.monotonic) for issuer in issuers]
         service = WatchService(hub, Verifier(keys, time.time), feed.rights)
         feed.on_rights = service.reauthorize
-        if settings.metrics_port is not None:
-            _expose_metrics(settings.metrics_port, service)
         server = Server(service)
+        if settings.metrics_port is not None:
+            _expose(settings.metrics_port, service, server)
         await _listen(server, settings)
         await _until_stopped(server, _make_ready(server, feed, keys, cluster), service.pulse(), _expire(feed))
     finally:
@@ -113,7 +112,9 @@ async def _listen(server: Server, settings: WatchServerSettings) -> None:
     logger.info("listening on port %d%s", port, "" if files else ", in plaintext")
 
 
-def _expose_metrics(port: int, service: WatchService) -> None:
+def _expose(port: int, service: WatchService, server: Server) -> None:
+    """Metrics and readiness."""
+
     class Streams(Collector):
         def collect(self) -> list[Metric]:
             sent = CounterMetricFamily("tenantconfig_watch_messages", "Messages sent on streams.", labels=["kind"])
@@ -127,6 +128,6 @@ def _expose_metrics(port: int, service: WatchService) -> None:
 
     REGISTRY.register(Streams())
     try:
-        start_http_server(port)
+        probes.serve(port, lambda: server.ready)
     except OSError as error:
         raise Failure(f"cannot serve metrics on port {port}: {error.strerror}") from None

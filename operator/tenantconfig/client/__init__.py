@@ -5,9 +5,20 @@ connects, reconnects and resumes.
 """
 
 from tenantconfig.client.stream import Connection, get, watch
-from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, StaleScope, Unchanged
+from tenantconfig.client.view import (
+    NO_CREDENTIALS,
+    Changed,
+    Denied,
+    Disconnected,
+    Event,
+    Fresh,
+    Gone,
+    StaleScope,
+    Unchanged,
+)
 
 __all__ = [
+    "NO_CREDENTIALS",
     "Changed",
     "Connection",
     "Denied",

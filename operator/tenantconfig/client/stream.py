@@ -7,6 +7,7 @@ Calls are cancelled in so many words: an abandoned one would stay open.
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,17 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from tenantconfig.client.view import Changed, Disconnected, Event, Gone, StaleScope, Unchanged, View, read_stale
+from tenantconfig.client.view import (
+    NO_CREDENTIALS,
+    Changed,
+    Disconnected,
+    Event,
+    Gone,
+    StaleScope,
+    Unchanged,
+    View,
+    read_stale,
+)
 from tenantconfig.model import Scope, digest
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
@@ -44,10 +55,15 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Channels of one process would share a connection, and a token's end would not be theirs alone.
     ("grpc.use_local_subchannel_pool", 1),
 )
+TOKEN = re.compile(rb"[!-~]+")  # what gRPC takes as metadata, without spaces
 WATCH = "/tenantconfig.watch.v1.WatchService/Watch"
 GET_SNAPSHOT = "/tenantconfig.watch.v1.WatchService/GetSnapshot"
 
 Call = grpc.aio.StreamStreamCall[Any, pb.WatchResponse]
+
+
+class TokenUnusable(Exception):
+    """The token file holds no token; the message says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +83,14 @@ class Connection:
         return grpc.aio.secure_channel(self.server, grpc.ssl_channel_credentials(roots), options=OPTIONS)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Raises OSError when the token file cannot be read."""
-        return (("authorization", f"Bearer {self.token_file.read_text().strip()}"),)
+        """Raises TokenUnusable."""
+        try:
+            token = self.token_file.read_bytes().strip()
+        except OSError as error:
+            raise TokenUnusable(f"token file {self.token_file} cannot be read: {error.strerror}") from None
+        if not TOKEN.fullmatch(token):
+            raise TokenUnusable(f"token file {self.token_file} does not hold a token: one word of ASCII is wanted")
+        return (("authorization", f"Bearer {token.decode()}"),)
 
 
 class _Silent(Exception):
@@ -80,20 +102,29 @@ async def watch(connection: Connection, scopes: Sequence[Scope], subscriber: str
     view, failures = View(scopes, subscriber), 0
     async with connection.channel() as channel:
         while True:
-            last_token = connection.metadata()
             try:
+                last_token = connection.metadata()
                 async with _opened(channel, last_token) as call:
                     async for event in _events(call, view):
                         failures = 0
                         yield event
                 ended = Disconnected("OK", "the server ended the stream", lasting=False)
             except grpc.aio.AioRpcError as error:
-                ended = _disconnected(error, renewed=connection.metadata() != last_token)
+                ended = _disconnected(error, renewed=_renewed(connection, last_token))
+            except TokenUnusable as error:
+                ended = Disconnected(NO_CREDENTIALS, str(error), lasting=True)
             except _Silent:
                 ended = Disconnected("DEADLINE_EXCEEDED", f"silent for {SILENCE_SECONDS:g} s", lasting=False)
             failures += 1
             yield ended
             await asyncio.sleep(back_off(failures))
+
+
+def _renewed(connection: Connection, last_token: tuple[tuple[str, str], ...]) -> bool:
+    try:
+        return connection.metadata() != last_token
+    except TokenUnusable:
+        return True  # trying again tells what is wrong with it
 
 
 @asynccontextmanager
@@ -170,6 +201,8 @@ async def get(
             response = await method(request, metadata=connection.metadata(), timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             return _disconnected(error, renewed=False), None
+        except TokenUnusable as error:
+            return Disconnected(NO_CREDENTIALS, str(error), lasting=True), None
     stale = read_stale(response.stale) if response.HasField("stale") else None
     now = datetime.now(UTC)
     if response.WhichOneof("response") == "snapshot":

@@ -12,6 +12,8 @@ from tenantconfig.model import Scope, Snapshot, Version, digest
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
 
+NO_CREDENTIALS = "NO_CREDENTIALS"  # there was no token to ask with
+
 
 @dataclass(frozen=True, slots=True)
 class StaleScope:
@@ -65,9 +67,9 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The stream ended; it will be opened again. `code` is the gRPC status."""
+    """The stream ended; it will be opened again."""
 
-    code: str
+    code: str  # the gRPC status, or NO_CREDENTIALS
     detail: str
     lasting: bool  # opening it again will not help until somebody does something
 

@@ -50,16 +50,20 @@ class Subscription:
 
     __slots__ = ("acknowledged", "error", "known", "owed", "said", "scope", "subscriber", "watcher", "whole")
 
-    def __init__(self, watcher: "Watcher", scope: Scope, known: Version | None, subscriber: str) -> None:
+    def __init__(self, watcher: "Watcher", scope: Scope) -> None:
         self.watcher = watcher
         self.scope = scope
+        self.owed = False
+        self.start(None, "")
+
+    def start(self, known: Version | None, subscriber: str) -> None:
+        """Begin, or begin afresh, with a subscriber who has been told nothing."""
         self.known = known
         self.subscriber = subscriber
         self.said: Version | AbsentReason | None = None
         self.acknowledged: Version | None = None
         self.error = ""  # of the version refused last
         self.whole = False  # a version was refused: a difference to it would apply to nothing
-        self.owed = False
 
 
 class _Slot:
@@ -96,7 +100,7 @@ class Hub:
     """All scopes; fed by the feed, read by the watchers."""
 
     def __init__(self) -> None:
-        self.synced = False
+        self.synced = False  # until then nobody may subscribe: what is not there would be absent
         self.fresh_as_of: datetime | None = None
         self.on_freshness: Callable[[], None] = lambda: None  # how fresh all is has changed
         self._slots: dict[Scope, _Slot] = {}
@@ -119,8 +123,9 @@ class Hub:
             self._stale.pop(scope, None)
         if before.stale != standing.stale:
             self.on_freshness()
-        if self.synced and (before.version, before.absent) != (standing.version, standing.absent):
-            _owe(slot)
+        if (before.version, before.absent) != (standing.version, standing.absent):
+            for subscription in slot.subscriptions.values():
+                subscription.watcher.owe(subscription)
 
     def forget(self, scope: Scope) -> bool:
         """Drop what is known of a scope, unless somebody watches it."""
@@ -133,10 +138,7 @@ class Hub:
 
     def sync(self) -> None:
         """The cluster has been read: from now on, what is not there is absent."""
-        if not self.synced:
-            self.synced = True
-            for slot in self._slots.values():
-                _owe(slot)
+        self.synced = True
 
     def tick(self, fresh_as_of: datetime, unverified: Mapping[Scope, Stale]) -> None:
         """Take the controller's word on how fresh all is; an earlier time than known changes nothing."""
@@ -147,8 +149,6 @@ class Hub:
 
     def stale(self, scope: Scope, known: Version | None = None) -> Stale | None:
         """Whether what is said of a scope may not be the latest."""
-        if not self.synced:
-            return Stale(StaleReason.NOT_SYNCED)
         found = self._stale.get(scope) or self._unverified.get(scope)
         if found is None and behind(self.standing(scope), known):
             return Stale(StaleReason.BEHIND)
@@ -156,13 +156,13 @@ class Hub:
 
     @property
     def any_stale(self) -> bool:
-        return bool(self._stale or self._unverified) or not self.synced
+        return bool(self._stale or self._unverified)
 
     def reply(self, scope: Scope, known: Version | None, said: Version | AbsentReason | None = None) -> Reply | None:
         """What to tell someone who knows `known` and was told `said`."""
         slot = self._slots.get(scope)
         standing = slot.standing if slot else UNKNOWN
-        say = answer(standing, known, said) if self.synced else None
+        say = answer(standing, known, said)
         if say is None:
             return None
         if say is Say.SNAPSHOT and slot:
@@ -178,14 +178,6 @@ class Hub:
         if not slot.subscriptions and slot.standing is UNKNOWN:
             del self._slots[subscription.scope]
 
-    def __len__(self) -> int:
-        return len(self._slots)
-
-
-def _owe(slot: _Slot) -> None:
-    for subscription in slot.subscriptions.values():
-        subscription.watcher.owe(subscription)
-
 
 class Watcher:
     """One stream's subscriptions, and what it is owed."""
@@ -196,20 +188,24 @@ class Watcher:
         self._hub = hub
         self._wake = wake
         self.subscriptions: dict[Scope, Subscription] = {}
-        self._owed: list[Subscription] = []
-        self._paying: list[Subscription] = []  # the former reversed, to pay in order
+        self._owed: dict[Scope, Subscription] = {}
+        self._paying: dict[Scope, Subscription] = {}  # the former reversed, to pay in order
 
     def subscribe(self, scope: Scope, known: Version | None = None, subscriber: str = "") -> None:
         """Watch a scope, or start afresh: it is answered again."""
-        self.unsubscribe(scope)
-        subscription = self.subscriptions[scope] = Subscription(self, scope, known, subscriber)
-        self._hub.subscribe(subscription)
+        subscription = self.subscriptions.get(scope)
+        if subscription is None:
+            subscription = self.subscriptions[scope] = Subscription(self, scope)
+            self._hub.subscribe(subscription)
+        subscription.start(known, subscriber)
         self.owe(subscription)
 
     def unsubscribe(self, scope: Scope) -> None:
         subscription = self.subscriptions.pop(scope, None)
         if subscription:
             self._hub.unsubscribe(subscription)
+            self._owed.pop(scope, None)
+            self._paying.pop(scope, None)
 
     def acknowledge(self, scope: Scope, version: Version, error: str) -> None:
         """Record what became of a version."""
@@ -224,15 +220,13 @@ class Watcher:
     def owe(self, subscription: Subscription) -> None:
         if not subscription.owed:
             subscription.owed = True
-            self._owed.append(subscription)
+            self._owed[subscription.scope] = subscription
             self._wake()
 
     def next_reply(self) -> Reply | None:
         """What to say next; None when nothing is owed."""
         while subscription := self._next_owed():
             subscription.owed = False
-            if self.subscriptions.get(subscription.scope) is not subscription:
-                continue
             reply = self._hub.reply(subscription.scope, subscription.known, subscription.said)
             if reply:
                 _note(subscription, reply)
@@ -241,8 +235,8 @@ class Watcher:
 
     def _next_owed(self) -> Subscription | None:
         if not self._paying:
-            self._paying, self._owed = self._owed[::-1], []
-        return self._paying.pop() if self._paying else None
+            self._paying, self._owed = dict(reversed(self._owed.items())), {}
+        return self._paying.popitem()[1] if self._paying else None
 
     def stale(self) -> list[tuple[Scope, Stale]]:
         """Those of the watched scopes that are stale."""
@@ -257,8 +251,6 @@ class Watcher:
     def close(self) -> None:
         for scope in list(self.subscriptions):
             self.unsubscribe(scope)
-        self._owed.clear()
-        self._paying.clear()
 
 
 def _note(subscription: Subscription, reply: Reply) -> None:

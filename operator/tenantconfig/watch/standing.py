@@ -40,7 +40,6 @@ class StaleReason(StrEnum):
     REVISION_WENT_BACK = "REVISION_WENT_BACK"  # the ConfigMap is older than what was served
     DISAPPEARED = "DISAPPEARED"  # the ConfigMap is gone, and nothing said that it would be
     BEHIND = "BEHIND"  # the client knows a newer version than this server
-    NOT_SYNCED = "NOT_SYNCED"  # this server has not read the cluster yet
 
 
 @dataclass(frozen=True, slots=True)

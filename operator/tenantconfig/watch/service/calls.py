@@ -120,7 +120,7 @@ class WatchService:
         await context.abort(*end)
 
     async def _open(self, context: Context) -> Stream:
-        claims = await self._authenticate(context)
+        claims = await self._admit(context)
         if self._draining:
             raise Refused(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         if len(self.streams) >= MAX_STREAMS:
@@ -138,6 +138,13 @@ class WatchService:
                 self.sent[kind] += 1
         return stream.end
 
+    async def _admit(self, context: Context) -> Claims:
+        """Who asks. Before the cluster was read nobody's rights are known, and a denial would be taken for final."""
+        claims = await self._authenticate(context)
+        if not self._hub.synced:
+            raise Refused(grpc.StatusCode.UNAVAILABLE, "the server has not read the cluster yet")
+        return claims
+
     async def _authenticate(self, context: Context) -> Claims:
         values = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
         scheme, _, token = str(values[0]).partition(" ") if len(values) == 1 else ("", "", "")
@@ -152,13 +159,11 @@ class WatchService:
 
     async def _get_snapshot(self, request: pb.GetSnapshotRequest, context: Context) -> bytes:
         try:
-            claims = await self._authenticate(context)
+            claims = await self._admit(context)
             scope = codec.read_scope(request.scope)
             reason = denial(claims, scope, self._rights)
             if reason:
                 raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason)
-            if not self._hub.synced:
-                raise Refused(grpc.StatusCode.UNAVAILABLE, "the server has not read the cluster yet")
         except codec.Malformed as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Refused as refused:

@@ -53,6 +53,7 @@ class Server:
     """A gRPC server around the watch service."""
 
     def __init__(self, service: WatchService) -> None:
+        self.ready = False  # clients are wanted
         self._service = service
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=OPTIONS)
@@ -73,10 +74,12 @@ class Server:
 
     async def serving(self) -> None:
         """Say that this server is ready for clients."""
+        self.ready = True
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """Take no more clients, send the others away in good order, and end."""
+        self.ready = False
         await self._health.enter_graceful_shutdown()
         await self._service.drain()
         await self._server.stop(STOP_SECONDS)

@@ -1,0 +1,56 @@
+"""What becomes of a client without a token that can be sent."""
+
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tenantconfig.cli import main
+from tenantconfig.client import NO_CREDENTIALS, Connection, Disconnected, get, watch
+from tenantconfig.model import Scope
+
+SCOPE = Scope("acme")
+UNUSABLE = {
+    "two lines": b"secret\nsecret",
+    "not UTF-8": b"secret\xff",
+    "not ASCII": "secr\u00e9t".encode(),
+    "a NUL": b"secret\0",
+    "a space": b"Bearer secret",
+    "empty": b"\n",
+}
+
+
+@pytest.fixture(params=UNUSABLE.values(), ids=list(UNUSABLE))
+def unusable(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_bytes(request.param)
+    return file
+
+
+@pytest.mark.parametrize("command", ["watch", "get"])
+def test_a_file_that_holds_no_token_is_one_line(unusable: Path, command: str) -> None:
+    arguments = [command, "--tenant=acme", "--server=127.0.0.1:1", "--insecure", f"--token-file={unusable}"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert f"token file {unusable} does not hold a token" in line
+    assert "secr" not in line.replace(str(unusable), "")
+
+
+async def test_a_file_that_is_not_there_is_told_and_tried_again(tmp_path: Path) -> None:
+    connection = Connection("127.0.0.1:1", tmp_path / "token", insecure=True)
+    async with aclosing(watch(connection, [SCOPE])) as events:
+        for _ in range(2):
+            ended = await anext(events)
+            assert isinstance(ended, Disconnected)
+            assert (ended.code, ended.lasting) == (NO_CREDENTIALS, True)
+            assert ended.detail == f"token file {tmp_path / 'token'} cannot be read: No such file or directory"
+        connection.token_file.write_text("x.y.z")
+        ended = await anext(events)
+        assert isinstance(ended, Disconnected)
+        assert (ended.code, ended.lasting) == ("UNAVAILABLE", False)
+    connection.token_file.unlink()
+    asked, _ = await get(connection, SCOPE)
+    assert isinstance(asked, Disconnected)
+    assert asked.code == NO_CREDENTIALS
