@@ -71,12 +71,17 @@ class System:
         self.controller.stop()
 
     def start_watch_server(self) -> Process:
-        """Starts it and returns once it listens."""
+        """Starts it and returns once it serves."""
         certificate = self.authority.issue("watch-server")
         arguments = [f"--listen={self.server}", f"--issuers={BASE / 'issuers.yaml'}"]
         arguments += [f"--tls-cert={certificate.certificate_file}", f"--tls-key={certificate.key_file}"]
         self.watch_server = self._start("watch-server", {}, "watch-server", *arguments)
+        self.watch_server.wait_until(lambda: ": serving\n" in self.watch_server_log(), "serving")
         return self.watch_server
+
+    def watch_server_log(self) -> str:
+        """What watch servers have printed so far."""
+        return (self.directory / "watch-server.log").read_text()
 
     def stop(self) -> None:
         """Ends the processes."""
