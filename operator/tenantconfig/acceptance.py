@@ -59,7 +59,7 @@ class Acceptance:
             return self._still_needed(store)
         if taken := duplicates(store, self._known.stores()):
             claims = ", ".join(f"{prefix} ({owner})" for prefix, owner in sorted(taken.items()))
-            return Stalled(Reason.AMBIGUOUS_PREFIX, f"spec.prefixes: older ConfigStores have {claims}")
+            return Stalled(Reason.AMBIGUOUS_PREFIX, f"spec.prefixes: other ConfigStores have {claims}")
         try:
             await asyncio.get_running_loop().run_in_executor(
                 self._executor, lambda: self._open_store(location, store.options).probe()

@@ -9,7 +9,7 @@ from tenantconfig.model import ConfigStore
 class Router:
     """Routes keys over a set of ConfigStores.
 
-    Of two ConfigStores with the same prefix the older one has it (see `duplicates`).
+    Of two ConfigStores with the same prefix one has it (see `seniority`).
     """
 
     def __init__(self, stores: Iterable[ConfigStore]) -> None:
@@ -43,13 +43,13 @@ class Router:
         return {key: store for key, store in routes.items() if store}
 
 
-def seniority(store: ConfigStore) -> tuple[str, str]:
-    """Order in which ConfigStores get a prefix that several of them name."""
-    return (store.created, store.uid)
+def seniority(store: ConfigStore) -> tuple[bool, str, str]:
+    """Order in which ConfigStores get a prefix that several of them name: who has it keeps it, then by age."""
+    return (not store.accepted, store.created, store.uid)
 
 
 def duplicates(store: ConfigStore, stores: Iterable[ConfigStore]) -> Mapping[str, str]:
-    """Prefixes of `store` that an older ConfigStore has, with its name."""
+    """Prefixes of `store` that another ConfigStore has before it, with its name."""
     older = [each for each in stores if seniority(each) < seniority(store) and not each.deleting]
     return {prefix: each.name for each in older for prefix in each.prefixes if prefix in store.prefixes}
 

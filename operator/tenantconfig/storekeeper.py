@@ -164,7 +164,10 @@ def orderly(resource: TenantConfig) -> bool:
     A pass that did not end may have written for a generation that the status has not
     observed. If that is the present one, its keys are in the spec.
     """
-    return resource.generation == 1 or resource.status.observed_generation >= resource.generation - 1
+    status = resource.status
+    if status.version and not status.locations:
+        return False  # someone took from it
+    return resource.generation == 1 or status.observed_generation >= resource.generation - 1
 
 
 def without_deletes(work: Work, keys: Collection[str]) -> Work:
@@ -230,7 +233,9 @@ def locations(works: Iterable[Work]) -> tuple[str, ...]:
 
 
 def _ours(work: Work) -> bool:
-    return any(held.owner and work.claim.covers(held.owner) for held in work.held.values())
+    released = set() if work.applied.error else set(work.changes.releases)
+    held = (held for key, held in work.held.items() if key not in released)
+    return any(each.owner and work.claim.covers(each.owner) for each in held)
 
 
 def entry_statuses(resource: TenantConfig, works: Iterable[Work]) -> tuple[EntryStatus, ...]:
