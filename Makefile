@@ -50,11 +50,11 @@ pin: ## Pin the dependencies anew (needs uv)
 
 .PHONY: demo
 demo: setup ## The main job before your eyes; KEEP=1 leaves it running
-	PYTHONPATH=tests KEEP=$(KEEP) $(PYTHON) examples/demo.py
+	@PYTHONPATH=tests KEEP=$(KEEP) $(PYTHON) examples/demo.py
 
 .PHONY: demo-stop
 demo-stop: ## End what KEEP=1 left running
-	PYTHONPATH=tests $(PYTHON) examples/demo.py --stop
+	@PYTHONPATH=tests $(PYTHON) examples/demo.py --stop
 
 .PHONY: clean
 clean: ## Remove what was made here; the cache outside the tree stays
