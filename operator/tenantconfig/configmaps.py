@@ -38,16 +38,21 @@ def projected(body: Mapping[str, Any]) -> Projected:
     metadata, data = body["metadata"], dict(body.get("data") or {})
     if body.get("kind") == "Secret":
         data = {key: base64.b64decode(text).decode(errors="replace") for key, text in data.items()}
-    owners = metadata.get("ownerReferences") or ()
     return Projected(
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
-        owner=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
+        owner=controller_uid(body),
         data=data | dict.fromkeys(body.get("binaryData") or {}, ""),
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         deleting="deletionTimestamp" in metadata,
     )
+
+
+def controller_uid(body: Mapping[str, Any]) -> str:
+    """The uid of an object's controlling owner; empty when it has none."""
+    owners = body["metadata"].get("ownerReferences") or ()
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
 async def bring(kube: KubeApi, plural: str, wanted: Body, actual: Projected | None) -> Write:

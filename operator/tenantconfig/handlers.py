@@ -19,8 +19,9 @@ from typing import Any
 import kopf
 
 from tenantconfig import spec
+from tenantconfig.configmaps import controller_uid
 from tenantconfig.inputs import Facts, needs_pass, needs_pass_at_start, tampered
-from tenantconfig.known import Known, controller_uid
+from tenantconfig.known import Known
 from tenantconfig.model import GROUP, LABEL_SOURCE, LABEL_TENANT, VERSION, ResourceRef
 from tenantconfig.passes import Outcome, Passes
 from tenantconfig.spec import FINALIZER, Body

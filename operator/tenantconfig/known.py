@@ -159,18 +159,12 @@ class Known:
             self._sources[_name(body)] = SourceSecret(metadata["uid"], metadata["resourceVersion"])
             return
         self._sources.pop(_name(body), None)
-        if owner := controller_uid(body):
+        if owner := configmaps.controller_uid(body):
             self._projections[owner].add((configmaps.SECRETS, metadata["name"]))
 
     def forget_secret(self, body: Body) -> None:
         self._sources.pop(_name(body), None)
-        self._projections[controller_uid(body)].discard((configmaps.SECRETS, body["metadata"]["name"]))
-
-
-def controller_uid(body: Body) -> str:
-    """The uid of an object's controlling owner; empty when it has none."""
-    owners = body["metadata"].get("ownerReferences") or ()
-    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+        self._projections[configmaps.controller_uid(body)].discard((configmaps.SECRETS, body["metadata"]["name"]))
 
 
 def _name(body: Body) -> Name:

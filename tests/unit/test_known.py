@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from tenantconfig.configmaps import controller_uid
 from tenantconfig.inputs import SourceSecret, Target
-from tenantconfig.known import Known, controller_uid
+from tenantconfig.known import Known
 from tenantconfig.model import Location, NamespaceRights, ResourceRef, digest
 
 REF = ResourceRef("team", "checkout")
