@@ -55,8 +55,8 @@ def controller_uid(body: Mapping[str, Any]) -> str:
     return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
-async def bring(kube: KubeApi, plural: str, wanted: Body, actual: Projected | None) -> Write:
-    """Make the object what is `wanted`; returns which write that took.
+async def bring(kube: KubeApi, plural: str, wanted: Body, actual: Projected | None) -> None:
+    """Make the object what is `wanted`, by the least write that does it.
 
     Raises Stalled (ConfigMapConflict) when the name belongs to someone else, and
     Conflict when it changed since `actual` was read.
@@ -83,7 +83,6 @@ async def bring(kube: KubeApi, plural: str, wanted: Body, actual: Projected | No
     elif actual and write is Write.REPLACE:
         identity = {"uid": actual.uid, "resourceVersion": actual.resource_version}
         await kube.put(f"{collection}/{name}", _with_metadata(body, **identity))
-    return write
 
 
 async def withdraw(kube: KubeApi, namespace: str, name: str, actual: Projected) -> None:

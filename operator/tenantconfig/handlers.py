@@ -115,20 +115,18 @@ class Handlers:
 
     async def tenant_config(self, *, type: str | None, body: kopf.Body, **_: Any) -> None:
         self._start()
-        resource = spec.tenant_config(body)
+        ref = ref_of(body)
         if type == "DELETED":
-            self._known.forget_tenant_config(resource.ref, resource.uid)
-        elif type is None and (facts := self._known.facts(resource.ref)) and self._due_at_start(facts):
-            self._scopes.request(resource.ref)
-        self._consider(self._known.in_scope(resource.scope))  # itself, and who waits for its scope
+            self._known.forget_tenant_config(ref, body["metadata"]["uid"])
+        elif type is None and (facts := self._known.facts(ref)) and self._due_at_start(facts):
+            self._scopes.request(ref)
+        self._consider(self._known.in_scope(spec.scope(body)))  # itself, and who waits for its scope
 
     async def config_store(self, *, type: str | None, name: str, **_: Any) -> None:
         self._start()
         if type == "DELETED":
             self._known.forget_store(name)
-        for store in self._known.stores():
-            if store.observed_generation != store.generation or not store.accepted:  # it may wait for another's prefix
-                self._stores.request(store.name)
+        self._accept()
         self._consider(self._known.all())
 
     async def namespace(self, *, type: str | None, name: str, **_: Any) -> None:
@@ -157,13 +155,17 @@ class Handlers:
         """At the first event that comes through: look at everything that was listed, at once."""
         if self.started.is_set():
             return
-        for store in self._known.stores():
-            if not store.accepted:
-                self._stores.request(store.name)
+        self._accept()
         for facts in self._known.all():
             if self._due_at_start(facts):
                 self._scopes.request(facts.ref)
         self.started.set()
+
+    def _accept(self) -> None:
+        """Have every ConfigStore judged that is not accepted: it may wait for a prefix that another gives up."""
+        for store in self._known.stores():
+            if not store.accepted:
+                self._stores.request(store.name)
 
     def _due_at_start(self, facts: Facts) -> bool:
         return needs_pass_at_start(facts, self._known, self._known.target(facts))

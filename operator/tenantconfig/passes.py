@@ -8,11 +8,11 @@ unless something else asks earlier.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from tenantconfig.backoff import delay
 from tenantconfig.errors import TenantConfigError
 
 logger = logging.getLogger(__name__)
@@ -112,8 +112,8 @@ class Passes(Generic[K]):
                     waiter.set_result(outcome)
         turn.failures = turn.failures + 1 if outcome.retry_within else 0
         if outcome.retry_within and turn.due_since is None:
-            delay = backoff(turn.failures, outcome.retry_within)
-            turn.timer = asyncio.get_running_loop().call_later(delay, self._retry, key)
+            seconds = backoff(turn.failures, outcome.retry_within)
+            turn.timer = asyncio.get_running_loop().call_later(seconds, self._retry, key)
 
     def _retry(self, key: K) -> None:
         self._turns[key].timer = None
@@ -122,5 +122,4 @@ class Passes(Generic[K]):
 
 def backoff(failures: int, most: float) -> float:
     """Seconds until the next try after `failures` in a row: doubling up to `most`, half of it at random."""
-    longest = min(most, RETRY_FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
-    return longest * (0.5 + random.random() / 2)  # noqa: S311  spreads load, guards nothing
+    return delay(failures, RETRY_FIRST_SECONDS, most)

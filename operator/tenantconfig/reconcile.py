@@ -29,8 +29,6 @@ from tenantconfig.storekeeper import StoreKeeper, desired_part, entry_statuses, 
 logger = logging.getLogger(__name__)
 
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
-
-
 UNWATCHED_RETRY_SECONDS = 300.0
 # What a change of the resource, its namespace, a ConfigStore or a labelled Secret mends.
 WATCHED = {

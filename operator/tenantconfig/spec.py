@@ -47,7 +47,7 @@ def tenant_config(body: Body) -> TenantConfig:
         resource_version=metadata["resourceVersion"],
         generation=metadata["generation"],
         created=metadata.get("creationTimestamp", ""),
-        scope=Scope(spec["tenantId"], spec.get("environment", ""), spec.get("service", "")),
+        scope=scope(body),
         entries=tuple(entry(each) for each in spec.get("entries") or ()),
         configmap_name=target.get("configMapName") or metadata["name"],
         secret_name=target.get("secretName") or metadata["name"],
@@ -59,6 +59,11 @@ def tenant_config(body: Body) -> TenantConfig:
         adopt=(metadata.get("annotations") or {}).get(ANNOTATION_ADOPT, ""),
         status=status(body.get("status") or {}),
     )
+
+
+def scope(body: Body) -> Scope:
+    """The scope of a TenantConfig."""
+    return Scope(body["spec"]["tenantId"], body["spec"].get("environment", ""), body["spec"].get("service", ""))
 
 
 def entry(body: Body) -> Entry:

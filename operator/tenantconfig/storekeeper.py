@@ -83,7 +83,9 @@ class StoreKeeper:
             ids |= set(self._around.locations())
         places = [place for id in sorted(ids) if (place := await self._place(resource, id, desired.get(id, ())))]
         refuse_entries(places)
-        works = await asyncio.gather(*(self._read(resource, place) for place in places))
+        status = resource.status
+        settled = status.ready and status.inputs == inputs(Facts.of(resource), self._around)
+        works = await asyncio.gather(*(self._read(resource, place, settled=settled) for place in places))
         return [self._planned(resource, work, works) for work in works]
 
     async def apply(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
@@ -108,10 +110,9 @@ class StoreKeeper:
             "or delete this resource with deletionPolicy Retain to let them go",
         )
 
-    async def _read(self, resource: TenantConfig, place: Place) -> Work:
+    async def _read(self, resource: TenantConfig, place: Place, *, settled: bool) -> Work:
         claim = self._claim(resource, place)
         keys = {each.key for each in place.desired} | claim.policies.keys()
-        settled = resource.status.ready and resource.status.inputs == inputs(Facts.of(resource), self._around)
         if claim.thorough or (place.location.id in resource.status.locations and not settled):
             keys |= {each.key for each in resource.entries} | {each.key for each in resource.status.entries}
         try:
@@ -145,7 +146,7 @@ class StoreKeeper:
 
     async def _leave(self, resource: TenantConfig, work: Work) -> Work:
         """What has moved is in its new place: plan from a fresh read what the old one still has to let go."""
-        fresh = await self._read(resource, work.place)
+        fresh = await self._read(resource, work.place, settled=False)
         return await self._apply(resource, self._planned(resource, fresh, [fresh]))
 
     async def _apply(self, resource: TenantConfig, work: Work) -> Work:

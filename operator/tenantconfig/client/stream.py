@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from tenantconfig.backoff import delay
 from tenantconfig.client.view import (
     NO_CREDENTIALS,
     Changed,
@@ -184,8 +185,7 @@ def _disconnected(error: grpc.aio.AioRpcError, *, renewed: bool) -> Disconnected
 
 def back_off(failures: int, spread: Callable[[], float] = random.random) -> float:
     """Seconds to wait after that many failures in a row: doubling up to a limit, the upper half by chance."""
-    ceiling = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2.0 ** min(failures - 1, 10))
-    return ceiling * (0.5 + 0.5 * spread())
+    return delay(failures, FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS, spread)
 
 
 async def get(

@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+from tenantconfig.backoff import delay
 from tenantconfig.errors import Expired, TenantConfigError
 
 PAGE = 500
@@ -133,8 +134,7 @@ class Informer:
 
 def back_off(failures: int, spread: Callable[[], float] = random.random) -> float:
     """Seconds to wait after that many failures in a row: doubling up to a limit, the upper half by chance."""
-    ceiling = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2.0 ** min(failures, 10))
-    return ceiling * (0.5 + 0.5 * spread())
+    return delay(failures + 1, FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS, spread)
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
