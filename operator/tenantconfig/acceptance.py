@@ -12,7 +12,7 @@ from tenantconfig.known import Known
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import ConfigStore, Location, Options
 from tenantconfig.passes import RETRY_MOST_SECONDS, Outcome
-from tenantconfig.routing import duplicates
+from tenantconfig.routing import duplicates, same_place
 from tenantconfig.stores.base import Store
 
 
@@ -39,7 +39,7 @@ class Acceptance:
             return Outcome(error, RETRY_MOST_SECONDS)
 
     async def _pass(self, name: str) -> Outcome:
-        found = await resources.read_store(self._kube, name)
+        found = await resources.read_store(self._kube, name, self._known.region)
         if found is None:
             return Outcome()
         store, version = found
@@ -47,7 +47,9 @@ class Acceptance:
         failure = await self._failure(store, location)
         judged = store_conditions(failure, store.generation)
         conditions = settle(judged, store.conditions, timestamp())
-        locations = store.locations if store.location else (*store.locations, location)
+        unsettled = len(store.locations) > 1 and self._known.unsettled()
+        kept = [each for each in store.locations if unsettled or self._known.holders([each.id])]
+        locations = tuple(dict.fromkeys([*kept, location]))
         now = (store.generation, conditions, locations)
         finished = store.deleting and failure is None
         if not finished and now != (store.observed_generation, store.conditions, store.locations):
@@ -60,6 +62,9 @@ class Acceptance:
         if taken := duplicates(store, self._known.stores()):
             claims = ", ".join(f"{prefix} ({owner})" for prefix, owner in sorted(taken.items()))
             return Stalled(Reason.AMBIGUOUS_PREFIX, f"spec.prefixes: other ConfigStores have {claims}")
+        if other := same_place(store, self._known.stores()):
+            message = f"spec.{store.kind}: this is the place of ConfigStore {other.name}: give it the prefixes instead"
+            return Stalled(Reason.AMBIGUOUS_PLACE, message)
         try:
             await asyncio.get_running_loop().run_in_executor(
                 self._executor, lambda: self._open_store(location, store.options).probe()
@@ -69,14 +74,15 @@ class Acceptance:
         return None
 
     def _still_needed(self, store: ConfigStore) -> TenantConfigError | None:
-        holders = self._known.holders(store.name)
-        message = (
-            f"it stays until the values of {holders} TenantConfigs are gone from it, or moved to another ConfigStore"
-        )
-        return Transient(Reason.DELETING, message) if holders else None
+        if holders := self._known.holders([each.id for each in store.locations]):
+            message = f"it stays until the values of {holders} TenantConfigs are gone from it, or moved to another one"
+            return Transient(Reason.DELETING, message)
+        if unsettled := self._known.unsettled():
+            return Transient(Reason.DELETING, f"it stays until {unsettled} TenantConfigs that change now have settled")
+        return None
 
 
 def new_location(store: ConfigStore) -> Location:
-    """The place in spec under the next id; ids are never used again."""
+    """The place in spec under the next id; an id is not used again while anyone has values there."""
     numbers = [int(each.id.rpartition("/")[2]) for each in store.locations]
     return Location(f"{store.name}/{max(numbers, default=0) + 1}", store.kind, store.place)

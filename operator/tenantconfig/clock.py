@@ -1,6 +1,7 @@
 """Times as Kubernetes and the tick write them."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 
 def timestamp() -> str:
@@ -8,6 +9,6 @@ def timestamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def rfc3339(seconds: float) -> str:
-    """Unix seconds as RFC 3339 in UTC, with microseconds (metav1.MicroTime)."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def rfc3339(seconds: float, precision: Literal["seconds", "microseconds"] = "microseconds") -> str:
+    """Unix seconds as RFC 3339 in UTC, as metav1.MicroTime or metav1.Time has it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision).replace("+00:00", "Z")

@@ -22,9 +22,11 @@ class Reason(StrEnum):
     INVALID = "Invalid"  # an entry cannot be stored as it is
     NO_STORE = "NoStore"  # no ConfigStore has a prefix of a key
     AMBIGUOUS_PREFIX = "AmbiguousPrefix"  # two ConfigStores claim the same prefix
+    AMBIGUOUS_PLACE = "AmbiguousPlace"  # two ConfigStores claim the same table or path
     STORE_NOT_READY = "StoreNotReady"  # the ConfigStore is not accepted yet
     STORE_FAILED = "StoreFailed"  # a store answered with an error, or not at all
     THROTTLED = "Throttled"  # a store asks for patience
+    RATE_LIMITED = "RateLimited"  # waits for its turn within the ConfigStore's requests per second
     ACCESS_DENIED = "AccessDenied"  # AWS or Kubernetes refuses the operator's credentials
     TENANT_NOT_ALLOWED = "TenantNotAllowed"  # the namespace may not declare this tenant
     SCOPE_CONFLICT = "ScopeConflict"  # another resource owns the scope
@@ -57,7 +59,11 @@ class Stalled(TenantConfigError):
 
 
 class Transient(TenantConfigError):
-    """Time may mend this."""
+    """Time may mend this; `after` is the number of seconds that it is known to take, 0 if it is not known."""
+
+    def __init__(self, reason: Reason, message: str, after: float = 0.0) -> None:
+        super().__init__(reason, message)
+        self.after = after
 
 
 class Conflict(Transient):

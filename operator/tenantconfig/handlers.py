@@ -121,6 +121,8 @@ class Handlers:
         elif type is None and (facts := self._known.facts(ref)) and self._due_at_start(facts):
             self._scopes.request(ref)
         self._consider(self._known.in_scope(spec.scope(body)))  # itself, and who waits for its scope
+        for store in self._known.left():
+            self._stores.request(store)
 
     async def config_store(self, *, type: str | None, name: str, **_: Any) -> None:
         self._start()
@@ -178,7 +180,7 @@ class Handlers:
 
 def hold_unless_done(outcome: Outcome) -> None:
     """Have kopf keep the finalizer, and call again, after a pass that did not finish a deletion."""
-    if outcome.error or outcome.retry_within:
+    if outcome.error or outcome.retry_within or outcome.retry_after:
         message = outcome.error.message if outcome.error else "a defect of the operator; its log has more"
         raise kopf.TemporaryError(message, delay=DELETION_RETRY_SECONDS)
 

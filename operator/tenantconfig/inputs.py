@@ -138,11 +138,16 @@ def scope_holder(candidates: Collection[Facts]) -> Facts:
     return next((each for each in candidates if each.adopt.rpartition("/")[2] == first.uid), first)
 
 
+def settled(facts: Facts, around: Surroundings) -> bool:
+    """Whether the last pass saw all as it is now: the resource, and what it uses."""
+    return facts.generation == facts.observed_generation and facts.inputs == inputs(facts, around)
+
+
 def needs_pass(facts: Facts, around: Surroundings) -> bool:
     """Whether the resource needs a pass that no handler asks for: a newer generation and a deletion have handlers."""
     if facts.deleting or facts.generation != facts.observed_generation:
         return False
-    return facts.inputs != inputs(facts, around)
+    return not settled(facts, around)
 
 
 def needs_pass_at_start(facts: Facts, around: Surroundings, target: Target | None) -> bool:

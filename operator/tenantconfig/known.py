@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from sys import intern
 
 from tenantconfig import configmaps, spec
-from tenantconfig.inputs import Facts, SourceSecret, Target, scope_holder
+from tenantconfig.inputs import Facts, SourceSecret, Target, scope_holder, settled
 from tenantconfig.model import (
     LABEL_SOURCE,
     ConfigStore,
@@ -27,9 +27,13 @@ Name = tuple[str, str]  # namespace, name
 
 
 class Known:
-    """An implementation of `inputs.Surroundings`. Each `see_…` takes an object as JSON and replaces what was known."""
+    """An implementation of `inputs.Surroundings`. Each `see_…` takes an object as JSON and replaces what was known.
 
-    def __init__(self) -> None:
+    `region` is the controller's own, where ConfigStores are that name none.
+    """
+
+    def __init__(self, region: str = "") -> None:
+        self.region = region
         self._facts: dict[ResourceRef, Facts] = {}
         self._by_namespace: defaultdict[str, set[ResourceRef]] = defaultdict(set)
         self._by_uid: dict[str, ResourceRef] = {}
@@ -95,9 +99,23 @@ class Known:
     def stores(self) -> Collection[ConfigStore]:
         return tuple(self._stores.values())
 
-    def holders(self, store: str) -> int:
-        """How many TenantConfigs have values at a place of a ConfigStore."""
-        return sum(any(id.rpartition("/")[0] == store for id in facts.locations) for facts in self._facts.values())
+    def left(self) -> Collection[str]:
+        """The names of ConfigStores that record a former place where nobody has values any more."""
+        used = {id for facts in self._facts.values() for id in facts.locations}
+        return [
+            store.name
+            for store in self._stores.values()
+            if any(each.id not in used and each != store.location for each in store.locations)
+        ]
+
+    def holders(self, locations: Collection[str]) -> int:
+        """How many TenantConfigs have values at one of the locations with these ids, as their status says."""
+        ids = frozenset(locations)
+        return sum(not ids.isdisjoint(facts.locations) for facts in self._facts.values())
+
+    def unsettled(self) -> int:
+        """How many TenantConfigs have had no pass over what is now: they may be writing where they did before."""
+        return sum(not settled(facts, self) for facts in self._facts.values())
 
     # TenantConfigs
 
@@ -121,7 +139,7 @@ class Known:
     # ConfigStores and namespaces
 
     def see_store(self, body: Body) -> None:
-        store = spec.config_store(body)
+        store = spec.config_store(body, self.region)
         self._stores[store.name] = store
         self._router = Router(self._stores.values())
 

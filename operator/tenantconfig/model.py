@@ -263,7 +263,17 @@ class Location:
 
     id: str
     kind: str  # dynamodb, ssm or plugin
-    place: tuple[tuple[str, str], ...]  # tableName, pathPrefix, plugin, region, assumeRoleArn: sorted pairs
+    place: tuple[tuple[str, str], ...]  # tableName, pathPrefix, plugin, config, region, assumeRoleArn: sorted pairs
+
+    @property
+    def role(self) -> str:
+        """The role under which it is reached; empty: the controller's own."""
+        return dict(self.place).get("assumeRoleArn", "")
+
+    @property
+    def without_role(self) -> tuple[tuple[str, str], ...]:
+        """The place, whoever goes there."""
+        return tuple(pair for pair in self.place if pair[0] != "assumeRoleArn")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Outcome:
 
     error: TenantConfigError | None = None
     retry_within: float = 0.0  # seconds, the most between two tries; 0: only when something changes
+    retry_after: float = 0.0  # seconds, where it is known when to try again
 
 
 @dataclass(slots=True)
@@ -111,8 +112,8 @@ class Passes(Generic[K]):
                 elif not waiter.done():
                     waiter.set_result(outcome)
         turn.failures = turn.failures + 1 if outcome.retry_within else 0
-        if outcome.retry_within and turn.due_since is None:
-            seconds = backoff(turn.failures, outcome.retry_within)
+        if (outcome.retry_after or outcome.retry_within) and turn.due_since is None:
+            seconds = outcome.retry_after or backoff(turn.failures, outcome.retry_within)
             turn.timer = asyncio.get_running_loop().call_later(seconds, self._retry, key)
 
     def _retry(self, key: K) -> None:

@@ -10,8 +10,9 @@
 Deletion of a resource is the last row for everything; with Retain it is all release.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tenantconfig.errors import Reason, Stalled
 from tenantconfig.model import Format, Policy, Value
@@ -24,6 +25,7 @@ class Desired:
     key: str
     policy: Policy
     value: Value | None = None
+    owned: bool = True  # false: a Seed that others have changed, on its way to another place
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,21 @@ class Contents:
     head: Head | None = None
 
 
+MAX_OWNER = 256  # characters of a tag's value in AWS
+UID = 36
+
+
+def owner(cluster: str, namespace: str, name: str, uid: str) -> str:
+    """How the stores name a resource: `<cluster>/<namespace>/<name>/<uid>`, a very long name cut and hashed.
+
+    No Kubernetes name has two dots in a row, so a cut name is never another resource's.
+    """
+    room = MAX_OWNER - len(f"{cluster}/{namespace}//") - UID
+    if len(name) > room:
+        name = f"{name[: room - 18]}..{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"{cluster}/{namespace}/{name}/{uid}"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Who asks, and what its status records of this place."""
@@ -92,6 +109,7 @@ class Put:
     key: str
     value: Value
     replaces: Held | None = None
+    owned: bool = True  # false: it is created as nobody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +174,16 @@ def plan_release(contents: Contents, claim: Claim) -> Changes:
     return Changes(owner=claim.owner, generation=claim.generation, releases=releases, head=contents.head)
 
 
+def remaining(changes: Changes, acknowledged: Mapping[str, Held], deleted: Collection[str]) -> Changes:
+    """The changes that were not acknowledged. Releases are not acknowledged one by one."""
+    return replace(
+        changes,
+        puts=tuple(put for put in changes.puts if put.key not in acknowledged),
+        claims=tuple(put for put in changes.claims if put.key not in acknowledged),
+        deletes=tuple(each for each in changes.deletes if each.key not in deleted),
+    )
+
+
 def overlay(contents: Contents, acknowledged: Mapping[str, Held], deleted: Iterable[str]) -> Mapping[str, Held]:
     """What the store holds now: the read, with the acknowledged writes on top. There is no second read."""
     gone = set(deleted)
@@ -165,14 +193,14 @@ def overlay(contents: Contents, acknowledged: Mapping[str, Held], deleted: Itera
 def written(put: Put, version: str, owner: str) -> Held:
     """What a store holds under a key after an acknowledged `put`."""
     value, pristine = put.value, put.replaces is None
-    return Held(value.text, version, value.sensitive, value.format, owner, pristine=pristine)
+    return Held(value.text, version, value.sensitive, value.format, owner if put.owned else "", pristine=pristine)
 
 
 def _put(desired: Desired, held: Held | None) -> Put | None:
     if desired.value is None:
         return None
     if held is None:
-        return Put(desired.key, desired.value)
+        return Put(desired.key, desired.value, owned=desired.owned)
     if desired.policy is Policy.ENFORCE and not held.matches(desired.value):
         return Put(desired.key, desired.value, replaces=held)
     return None

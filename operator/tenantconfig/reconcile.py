@@ -9,7 +9,7 @@ Deletion is the same with nothing desired.
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -21,10 +21,12 @@ from tenantconfig.inputs import Facts, Surroundings, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import ANNOTATION_TENANTS, LABEL_SOURCE, Entry, ResourceRef, Scope, Status, TenantConfig, Value
 from tenantconfig.passes import RETRY_MOST_SECONDS, Outcome
+from tenantconfig.placement import Work, deferred, desired_part, entry_statuses, intended, locations
 from tenantconfig.plan import Desired, scope_conflict
 from tenantconfig.projection import project, refuse_large
 from tenantconfig.projector import Projector, secrets_not_permitted
-from tenantconfig.storekeeper import StoreKeeper, desired_part, entry_statuses, intended, locations
+from tenantconfig.storecalls import Stamp
+from tenantconfig.storekeeper import StoreKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class Reconciler:
         self._keeper = keeper
         self._secrets = secrets
         self._projector = Projector(kube, around, secrets=secrets)
+        self._waiting: dict[ResourceRef, tuple[Stamp, Outcome]] = {}
         self.unverified: dict[ResourceRef, Unverified] = {}
 
     async def __call__(self, ref: ResourceRef) -> Outcome:
@@ -87,16 +90,40 @@ class Reconciler:
         resource = await resources.read(self._kube, ref)
         if resource is None or (not resource.deleting and not resource.finalized):
             self.unverified.pop(ref, None)
+            self._end(ref)
             return Outcome()  # gone, or kopf calls again when the finalizer is in place
-        findings = await self._find(resource)
+        if waiting := self._still_waiting(resource):
+            return waiting
+        try:
+            findings = await self._find(resource)
+        finally:
+            self._end(ref)
         failure = worst(findings.failures)
         self._remember(resource, failure, began)
-        conflicts = [each for each in findings.failures if isinstance(each, Conflict)]
         status = judge(findings, resource.status, timestamp())
         done = resource.deleting and failure is None
-        if status != resource.status and not done:
+        if status != resource.status and not done and not findings.deferred:
             await self._record(resource, status)
-        return Outcome(conflicts[0] if conflicts else failure, max(map(patience, findings.failures), default=0.0))
+        return self._outcome(resource, findings, failure)
+
+    def _outcome(self, resource: TenantConfig, findings: Findings, failure: TenantConfigError | None) -> Outcome:
+        failures = findings.failures
+        conflict = next((each for each in failures if isinstance(each, Conflict)), None)
+        after = [each.after for each in failures if isinstance(each, Transient) and each.after]
+        outcome = Outcome(conflict or failure, max(map(patience, failures), default=0.0), min(after, default=0.0))
+        if failures and all(each.reason is Reason.RATE_LIMITED for each in failures):
+            self._waiting[resource.ref] = self._keeper.stamp(resource), outcome
+        return outcome
+
+    def _still_waiting(self, resource: TenantConfig) -> Outcome | None:
+        """How the last pass ended, if this one could not do more than it: nothing is asked again in the meantime."""
+        stamp, outcome = self._waiting.get(resource.ref, (None, None))
+        unchanged = stamp == self._keeper.stamp(resource)
+        return outcome if unchanged and not self._keeper.has_turn(resource.ref) else None
+
+    def _end(self, ref: ResourceRef) -> None:
+        self._waiting.pop(ref, None)
+        self._keeper.end(ref)
 
     async def _record(self, resource: TenantConfig, status: Status) -> None:
         """Write the status. What the pass did is as true of a resource that was edited meanwhile: it is not lost."""
@@ -142,12 +169,7 @@ class Reconciler:
         except TenantConfigError as error:
             return replace(findings, store_failures=(error,))
         works = await self._keeper.apply(resource, works)
-        findings = replace(
-            findings,
-            entries=entry_statuses(resource, works),
-            locations=locations(works),
-            store_failures=tuple(work.applied.error for work in works if work.applied.error),
-        )
+        findings = found(findings, resource, works)
         if findings.store_failures:
             return findings
         projection = project(pair for work in works for pair in desired_part(work).items())
@@ -164,10 +186,8 @@ class Reconciler:
             works = await self._keeper.apply(resource, await self._keeper.plan(resource, {}))
         except TenantConfigError as error:
             return replace(findings, store_failures=(error,))
-        failures = tuple(work.applied.error for work in works if work.applied.error)
-        if failures:
-            entries = entry_statuses(resource, works)
-            return replace(findings, entries=entries, locations=locations(works), store_failures=failures)
+        if any(work.applied.error for work in works):
+            return found(findings, resource, works)
         await self._projector.remove(resource)
         return findings
 
@@ -209,8 +229,21 @@ class Reconciler:
         return {name: await configmaps.source(self._kube, namespace, name) for name in names}
 
 
+def found(findings: Findings, resource: TenantConfig, works: Collection[Work]) -> Findings:
+    """`findings` with what the stores' part of the pass has come to."""
+    return replace(
+        findings,
+        entries=entry_statuses(resource, works),
+        locations=locations(works),
+        store_failures=tuple(work.applied.error for work in works if work.applied.error),
+        deferred=deferred(works),
+    )
+
+
 def patience(failure: TenantConfigError) -> float:
     """The longest time in seconds between tries; 0: not by the clock, since a watch will tell when it helps."""
+    if failure.reason is Reason.RATE_LIMITED:
+        return 0.0  # its turn wakes it
     if isinstance(failure, Transient):
         return RETRY_MOST_SECONDS
     return 0.0 if failure.reason in WATCHED else UNWATCHED_RETRY_SECONDS

@@ -24,13 +24,13 @@ async def write_status(kube: KubeApi, resource: TenantConfig, status: Status) ->
     await kube.merge(path, _patch(resource.resource_version, spec.status_body(status)))
 
 
-async def read_store(kube: KubeApi, name: str) -> tuple[ConfigStore, str] | None:
-    """The ConfigStore as it is and its resourceVersion; None when there is none."""
+async def read_store(kube: KubeApi, name: str, region: str) -> tuple[ConfigStore, str] | None:
+    """The ConfigStore as it is and its resourceVersion; None when there is none. For `region` see `spec`."""
     try:
         body = await kube.get(f"{API}/configstores/{name}")
     except Missing:
         return None
-    return spec.config_store(body), body["metadata"]["resourceVersion"]
+    return spec.config_store(body, region), body["metadata"]["resourceVersion"]
 
 
 async def write_store_status(

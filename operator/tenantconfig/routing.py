@@ -54,6 +54,12 @@ def duplicates(store: ConfigStore, stores: Iterable[ConfigStore]) -> Mapping[str
     return {prefix: each.name for each in older for prefix in each.prefixes if prefix in store.prefixes}
 
 
+def same_place(store: ConfigStore, stores: Iterable[ConfigStore]) -> ConfigStore | None:
+    """Another ConfigStore that has the place of `store` before it: two would not know of each other's entries."""
+    older = (each for each in stores if seniority(each) < seniority(store) and not each.deleting)
+    return next((each for each in older if (each.kind, each.place) == (store.kind, store.place)), None)
+
+
 def listed(names: list[str], most: int = 5) -> str:
     """`names` for a message, cut after `most`."""
     shown = ", ".join(names[:most])

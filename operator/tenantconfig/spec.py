@@ -178,15 +178,15 @@ def conditions_body(values: Iterable[Condition]) -> list[dict[str, Any]]:
     ]
 
 
-PLACE_FIELDS = ("tableName", "pathPrefix", "plugin", "region", "assumeRoleArn")
+PLACE_FIELDS = ("tableName", "pathPrefix", "plugin", "config", "region", "assumeRoleArn")
 KINDS = ("dynamodb", "ssm", "plugin")
 
 
-def config_store(body: Body) -> ConfigStore:
-    """Read a ConfigStore."""
+def config_store(body: Body, region: str = "") -> ConfigStore:
+    """Read a ConfigStore; `region` is where an AWS place is that names none."""
     metadata, spec, state = body["metadata"], body["spec"], body.get("status") or {}
     kind = next(each for each in KINDS if each in spec)
-    fields = {**spec[kind]}
+    fields = _in_region(kind, spec[kind], region)
     if kind == "plugin":
         fields["plugin"] = fields.pop("name")
     return ConfigStore(
@@ -198,22 +198,27 @@ def config_store(body: Body) -> ConfigStore:
         kind=kind,
         place=_pairs(fields, PLACE_FIELDS),
         options=_pairs(fields, [name for name in fields if name not in PLACE_FIELDS]),
-        locations=tuple(location(each) for each in state.get("locations") or ()),
+        locations=tuple(location(each, region) for each in state.get("locations") or ()),
         observed_generation=state.get("observedGeneration", -1),
         conditions=conditions(state.get("conditions") or ()),
         deleting="deletionTimestamp" in metadata,
     )
 
 
-def location(body: Body) -> Location:
+def location(body: Body, region: str = "") -> Location:
     """Read one element of a ConfigStore's status.locations."""
     kind = "dynamodb" if "tableName" in body else "ssm" if "pathPrefix" in body else "plugin"
-    return Location(body["id"], kind, _pairs(body, PLACE_FIELDS))
+    return Location(body["id"], kind, _pairs(_in_region(kind, body, region), PLACE_FIELDS))
 
 
 def location_body(value: Location) -> dict[str, str]:
     """The inverse of `location`."""
     return {"id": value.id, **dict(value.place)}
+
+
+def _in_region(kind: str, fields: Body, region: str) -> dict[str, Any]:
+    """`fields` with a region, so that a place stays where it is when the controller's own region changes."""
+    return {**({"region": region} if region and kind != "plugin" else {}), **fields}
 
 
 def _pairs(fields: Body, names: Iterable[str]) -> tuple[tuple[str, str], ...]:

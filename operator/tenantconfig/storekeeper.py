@@ -6,71 +6,49 @@ not relied on: then every recorded place is visited, and looked through.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from tenantconfig.errors import Reason, Stalled, Transient
 from tenantconfig.inputs import Facts, Surroundings, inputs
-from tenantconfig.model import EntryStatus, Format, Location, Options, Policy, State, TenantConfig, Value
-from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, overlay, plan, plan_release
-from tenantconfig.stores.base import Applied, Store
-
-T = TypeVar("T")
-
-NOTHING_APPLIED = Applied()
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A recorded location, the store behind it, and what a resource wants there."""
-
-    location: Location
-    store: Store
-    desired: tuple[Desired, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a place holds, the changes to it, and then what it acknowledged."""
-
-    place: Place
-    claim: Claim
-    contents: Contents
-    changes: Changes
-    applied: Applied = NOTHING_APPLIED
-    unread: bool = False  # the place did not answer; `applied` has the error
-
-    @property
-    def held(self) -> Mapping[str, Held]:
-        return overlay(self.contents, self.applied.held, self.applied.deleted)
+from tenantconfig.model import Location, Options, Policy, ResourceRef, TenantConfig
+from tenantconfig.placement import (
+    Place,
+    Reading,
+    Work,
+    arrived,
+    carry_seeds,
+    followed,
+    moving_keys,
+    orderly,
+    refuse_entries,
+    without_deletes,
+)
+from tenantconfig.plan import Claim, Desired, owner, plan, plan_release
+from tenantconfig.storecalls import Stamp, StoreCalls
+from tenantconfig.stores import aws
+from tenantconfig.stores.base import Store
 
 
 class StoreKeeper:
-    """Reads and writes a resource's places.
-
-    `cluster` is the uid of the kube-system namespace; store calls run on `executor`;
-    `may_write` raises when this controller no longer leads.
-    """
+    """Reads and writes a resource's places; `cluster` is the uid of the kube-system namespace."""
 
     def __init__(
         self,
         around: Surroundings,
         cluster: str,
         open_store: Callable[[Location, Options], Store],
-        executor: Executor,
-        may_write: Callable[[], None],
+        calls: StoreCalls,
     ) -> None:
         self._around = around
         self._cluster = cluster
         self._open_store = open_store
-        self._executor = executor
-        self._may_write = may_write
+        self._calls = calls
 
     def owner(self, namespace: str, name: str, uid: str) -> str:
         """How the stores name a resource as an owner."""
-        return f"{self._cluster}/{namespace}/{name}/{uid}"
+        return owner(self._cluster, namespace, name, uid)
 
     async def plan(self, resource: TenantConfig, desired: Mapping[str, Collection[Desired]]) -> list[Work]:
         """Read every place concerned and plan what is `desired`, by location id.
@@ -78,52 +56,93 @@ class StoreKeeper:
         Raises Stalled, before anything is written, if any of it cannot be. A place that
         does not answer is left out of the plan, and says so.
         """
-        ids = {*desired, *resource.status.locations}
-        if not orderly(resource):
-            ids |= set(self._around.locations())
-        places = [place for id in sorted(ids) if (place := await self._place(resource, id, desired.get(id, ())))]
-        refuse_entries(places)
+        places = await self._places(resource, desired)
+        refuse_entries(places, resource)
         status = resource.status
         settled = status.ready and status.inputs == inputs(Facts.of(resource), self._around)
-        works = await asyncio.gather(*(self._read(resource, place, settled=settled) for place in places))
+        readings = [self._reading(resource, place, settled=settled) for place in places]
+        works = await self._calls.read(resource, readings)
         return [self._planned(resource, work, works) for work in works]
 
     async def apply(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
-        """Make the changes. What moves leaves its old place last, and only if everything else succeeded."""
-        moving = {each.key for work in works for each in work.place.desired}
-        done = await asyncio.gather(*(self._apply(resource, without_deletes(work, moving)) for work in works))
+        """Make the changes. What moves leaves its old place last, and only once it can be read in its new one."""
+        moving = moving_keys(works)
+        done = await self._calls.write(resource, [without_deletes(work, moving) for work in works])
+        if any(work.applied.error for work in done) or not moving:
+            return done
+        done = await asyncio.gather(*(self._verified(resource, work, moving) for work in done))
         if any(work.applied.error for work in done):
             return done
-        held_back = [before.changes != work.changes for before, work in zip(works, done, strict=True)]
-        return [await self._leave(resource, work) if left else work for work, left in zip(done, held_back, strict=True)]
+        left = [work.place for work in works if any(each.key in moving for each in work.changes.deletes)]
+        fresh = await asyncio.gather(*(self._left(resource, place, done) for place in left))
+        last = {work.place.location.id: work for work in await self._calls.write(resource, fresh)}
+        return [followed(work, last.get(work.place.location.id)) for work in done]
 
-    async def _place(self, resource: TenantConfig, id: str, desired: Iterable[Desired]) -> Place | None:
+    def stamp(self, resource: TenantConfig) -> Stamp:
+        """What a resource and its surroundings are now: while it is the same, what waits goes on waiting."""
+        return self._calls.stamp(resource)
+
+    def has_turn(self, ref: ResourceRef) -> bool:
+        """Whether a resource that waits for requests may make some now."""
+        return self._calls.has_turn(ref)
+
+    def end(self, ref: ResourceRef) -> None:
+        """A pass over `ref` has ended."""
+        self._calls.end(ref)
+
+    # Places
+
+    async def _places(self, resource: TenantConfig, desired: Mapping[str, Collection[Desired]]) -> list[Place]:
+        ids = {*desired, *resource.status.locations}
+        if not orderly(resource):
+            ids |= set(self._around.locations())
+        found = {id: each for id in sorted(ids) if (each := self._recorded(resource, id))}
+        places = []
+        for names in await self._one_place_each([location for location, _ in found.values()]):
+            main = next((id for id in names if id in desired), names[-1])
+            wanted = tuple(each for id in names for each in desired.get(id, ()))
+            store = await self._calls.thread(self._open_store, *found[main])
+            places.append(Place(found[main][0], store, wanted, frozenset(names)))
+        return places
+
+    def _recorded(self, resource: TenantConfig, id: str) -> tuple[Location, Options] | None:
         found = self._around.place(id)
-        if found:
-            location, options = found
-            return Place(location, await self._thread(lambda: self._open_store(location, options)), tuple(desired))
-        if resource.deleting and resource.retain:
-            return None
+        if found or (resource.deleting and resource.retain):
+            return found
         raise Stalled(
             Reason.STORE_FAILED,
             f"values are at {id}, which no ConfigStore records: restore the ConfigStore, "
             "or delete this resource with deletionPolicy Retain to let them go",
         )
 
-    async def _read(self, resource: TenantConfig, place: Place, *, settled: bool) -> Work:
+    async def _one_place_each(self, locations: Collection[Location]) -> list[list[str]]:
+        """Ids of locations, those together that are one place: it must not be emptied as if it were another."""
+        groups: defaultdict[object, list[Location]] = defaultdict(list)
+        for location in locations:
+            plugin = location.kind == "plugin"  # two of them are two
+            groups[location.id if plugin else (location.kind, location.without_role)].append(location)
+        several: list[list[str]] = []
+        for group in groups.values():
+            accounts: defaultdict[str, list[str]] = defaultdict(list)
+            alone = len({each.role for each in group}) == 1
+            for location in group:
+                account = "" if alone else await self._calls.thread(aws.account, location.role)
+                accounts[account].append(location.id)
+            several += accounts.values()
+        return several
+
+    # Decisions
+
+    def _reading(self, resource: TenantConfig, place: Place, *, settled: bool) -> Reading:
         claim = self._claim(resource, place)
         keys = {each.key for each in place.desired} | claim.policies.keys()
-        if claim.thorough or (place.location.id in resource.status.locations and not settled):
+        if claim.thorough or (not place.names.isdisjoint(resource.status.locations) and not settled):
             keys |= {each.key for each in resource.entries} | {each.key for each in resource.status.entries}
-        try:
-            contents = await self._thread(lambda: place.store.read(resource.scope, keys, claim))
-        except Transient as error:
-            return Work(place, claim, Contents(), Changes(claim.owner), Applied(error=error), unread=True)
-        return Work(place, claim, contents, Changes(claim.owner))
+        return Reading(place, claim, frozenset(keys))
 
     def _claim(self, resource: TenantConfig, place: Place) -> Claim:
         """What the resource may say of a place: its name as an owner, and what its status records there."""
-        recorded = [each for each in resource.status.entries if each.location == place.location.id]
+        recorded = [each for each in resource.status.entries if each.location in place.names]
         enforced = {each.key for each in place.desired if each.policy is Policy.ENFORCE}
         return Claim(
             owner=self.owner(resource.ref.namespace, resource.ref.name, resource.uid),
@@ -140,133 +159,26 @@ class StoreKeeper:
             return work
         if resource.deleting and resource.retain:
             return replace(work, changes=plan_release(work.contents, work.claim))
-        desired = carry_seeds(resource, work, works)
-        place = replace(work.place, desired=desired)
-        return replace(work, place=place, changes=plan(desired, work.contents, work.claim))
+        place = replace(work.place, desired=carry_seeds(resource, work, works))
+        refuse_entries([place], resource)  # a value that is carried along may be none for its new place
+        return replace(work, place=place, changes=plan(place.desired, work.contents, work.claim))
 
-    async def _leave(self, resource: TenantConfig, work: Work) -> Work:
-        """What has moved is in its new place: plan from a fresh read what the old one still has to let go."""
-        fresh = await self._read(resource, work.place, settled=False)
-        return await self._apply(resource, self._planned(resource, fresh, [fresh]))
+    # Moves
 
-    async def _apply(self, resource: TenantConfig, work: Work) -> Work:
-        if not work.changes:
+    async def _verified(self, resource: TenantConfig, work: Work, moving: Collection[str]) -> Work:
+        """`work`, with an error unless what was written of `moving` keys can be read back."""
+        keys = moving & work.applied.held.keys()
+        if not keys:
             return work
-        applied = await self._thread(lambda: work.place.store.apply(resource.scope, work.changes, self._may_write))
-        return replace(work, applied=applied)
+        fresh = await self._calls.read_again(resource, Reading(work.place, work.claim, frozenset(keys)))
+        there = {key: (held.text, held.sensitive) for key, held in fresh.contents.held.items()}
+        wanted = {key: (work.held[key].text, work.held[key].sensitive) for key in keys}
+        error = fresh.applied.error
+        if not error and wanted.items() - there.items():
+            error = Transient(Reason.PROGRESSING, f"{work.place.location.id} does not show yet what has moved there")
+        return replace(work, applied=replace(work.applied, error=error))
 
-    async def _thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
-
-
-def orderly(resource: TenantConfig) -> bool:
-    """Whether the status accounts for all that earlier passes wrote.
-
-    A pass that did not end may have written for a generation that the status has not
-    observed. If that is the present one, its keys are in the spec.
-    """
-    status = resource.status
-    if status.version and not status.locations:
-        return False  # someone took from it
-    return resource.generation == 1 or status.observed_generation >= resource.generation - 1
-
-
-def without_deletes(work: Work, keys: Collection[str]) -> Work:
-    """`work` without the deletion of `keys`."""
-    deletes = tuple(each for each in work.changes.deletes if each.key not in keys)
-    return replace(work, changes=replace(work.changes, deletes=deletes))
-
-
-def carry_seeds(resource: TenantConfig, work: Work, works: Collection[Work]) -> tuple[Desired, ...]:
-    """What is wanted at a place, a Seed that moves there with the value it has where it was.
-
-    While that place does not answer, such a Seed is not wanted anywhere.
-    """
-    elsewhere = {
-        key: held
-        for other in works
-        if other.place.location != work.place.location
-        for key, held in other.contents.held.items()
-        if held.owner and other.claim.covers(held.owner)
-    }
-    unread = {other.place.location.id for other in works if other.unread}
-    waiting = {each.key for each in resource.status.entries if each.location in unread}
-    return tuple(
-        carried(each, elsewhere.get(each.key))
-        for each in work.place.desired
-        if each.policy is not Policy.SEED or each.key in work.contents.held or each.key not in waiting
-    )
-
-
-def carried(desired: Desired, held: Held | None) -> Desired:
-    if desired.policy is not Policy.SEED or held is None:
-        return desired
-    return replace(desired, value=Value(held.text, held.format or Format.TEXT, held.sensitive))
-
-
-def refuse_entries(places: Iterable[Place]) -> None:
-    """Raise Stalled with all that the stores would refuse."""
-    problems = [
-        f"entry {each.key} {problem}"
-        for place in places
-        for each in place.desired
-        if each.value and (problem := place.store.refuses(each.key, each.value))
-    ]
-    if problems:
-        raise Stalled(Reason.INVALID, "; ".join(problems))
-
-
-def desired_part(work: Work) -> dict[str, Held]:
-    """What a place holds now of what is desired there."""
-    return {each.key: work.held[each.key] for each in work.place.desired if each.key in work.held}
-
-
-def intended(work: Work) -> dict[str, Held]:
-    """What a place will hold of what is desired there, if its changes are made."""
-    puts = {put.key: Held(put.value.text, "", put.value.sensitive) for put in work.changes.puts}
-    wanted = {each.key for each in work.place.desired}
-    return {key: held for key, held in {**work.contents.held, **puts}.items() if key in wanted}
-
-
-def locations(works: Iterable[Work]) -> tuple[str, ...]:
-    """Every place that has, or may have, something of the resource."""
-    return tuple(sorted(work.place.location.id for work in works if work.place.desired or _ours(work) or work.unread))
-
-
-def _ours(work: Work) -> bool:
-    released = set() if work.applied.error else set(work.changes.releases)
-    held = (held for key, held in work.held.items() if key not in released)
-    return any(each.owner and work.claim.covers(each.owner) for each in held)
-
-
-def entry_statuses(resource: TenantConfig, works: Iterable[Work]) -> tuple[EntryStatus, ...]:
-    """What the status records: every desired entry, and what is still there though it should not be."""
-    statuses: dict[str, EntryStatus] = {}
-    for work in works:
-        id = work.place.location.id
-        former = {each.key: each for each in resource.status.entries if each.location == id}
-        for each in work.place.desired:
-            statuses[each.key] = entry_status(each, id, work, former.get(each.key))
-        leaving = former.keys() if work.unread else {each.key for each in work.changes.deletes} & work.held.keys()
-        for key in leaving & former.keys():
-            status = replace(former[key], state=State.PENDING, message="waits to be removed")
-            statuses.setdefault(key, status)
-    return tuple(statuses[key] for key in sorted(statuses))
-
-
-def entry_status(desired: Desired, location: str, work: Work, former: EntryStatus | None) -> EntryStatus:
-    """Where one desired entry stands."""
-    held = work.held.get(desired.key)
-    state, message = State.SYNCED, ""
-    if work.unread or (held is None and desired.value is not None) or not _matches(desired, held):
-        state, message = State.PENDING, work.applied.error.message if work.applied.error else ""
-    elif held is None:
-        state = State.MISSING
-    version = held.version if held else former.version if former and work.unread else ""
-    return EntryStatus(desired.key, location.rpartition("/")[0], location, desired.policy, state, version, message)
-
-
-def _matches(desired: Desired, held: Held | None) -> bool:
-    if held is None or desired.value is None or desired.policy is not Policy.ENFORCE:
-        return True
-    return held.matches(desired.value)
+    async def _left(self, resource: TenantConfig, place: Place, done: Collection[Work]) -> Work:
+        """What has moved is in its new place: plan from a fresh read what the old one still has to let go."""
+        fresh = await self._calls.read_again(resource, self._reading(resource, place, settled=False))
+        return self._planned(resource, replace(fresh, claim=arrived(fresh.claim, fresh.contents, done)), [fresh])

@@ -35,6 +35,7 @@ class System:
     aws: LocalAws
     dynamodb: LocalAws | None = None
     keep: bool = False  # let the processes outlive this one
+    requests_per_second: int | None = None  # of SSM; None: as the manifests have it
     controller: Process | None = field(default=None, init=False)
     watch_server: Process | None = field(default=None, init=False)
 
@@ -44,6 +45,9 @@ class System:
         create_table(self.table, TABLE)
         install(self.plane)
         self.admin = Api.of_administrator(self.plane)
+        if rate := self.requests_per_second:
+            ssm = {"apiVersion": "tenantconfig.dev/v1alpha1", "kind": "ConfigStore", "metadata": {"name": "ssm"}}
+            self.admin.patch(ssm, {"spec": {"ssm": {"writesPerSecond": rate, "readsPerSecond": rate}}})
         self.authority = CertificateAuthority(self.directory / "tls")
         self.port = free_port()
 

@@ -18,7 +18,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, moto: Moto, dynamodb_local:
     """Controller and watch server over a control plane of their own: what other tests leave is not theirs."""
     directory = tmp_path_factory.mktemp("system")
     plane = ControlPlane.start(directory / "control-plane")
-    system = System(directory, plane, moto, dynamodb_local)
+    system = System(directory, plane, moto, dynamodb_local, requests_per_second=1000)
     system.start_controller()
     system.start_watch_server()
     yield system

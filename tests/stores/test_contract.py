@@ -2,7 +2,7 @@
 
 import pytest
 
-from stores.world import Resource, World, enforce, new_scope, observe, owner, seed
+from stores.world import LONGEST_SCOPE, Resource, World, enforce, new_scope, observe, owner, seed
 from tenantconfig.errors import Conflict, Reason, Stalled
 from tenantconfig.model import Format, Policy, Scope, Value
 from tenantconfig.plan import Changes, Claim, plan
@@ -61,7 +61,7 @@ def test_what_is_created_reads_back_and_needs_nothing_more(
 def test_any_key_that_a_resource_may_have_is_stored_under_its_own_name(
     world: World, resource: Resource, key: str
 ) -> None:
-    assert not world.store.refuses(key, Value("1"))
+    assert not world.store.refuses(LONGEST_SCOPE, key, Value("1"))
     resource.bring(enforce(key, "1"))
     assert world.texts(resource.scope) == {key: "1"}
 
@@ -450,11 +450,11 @@ def test_a_conflict_names_no_value(world: World, resource: Resource) -> None:
 
 @pytest.mark.parametrize("text", ["x" * 4096, "0"], ids=["4 KB", "one character"])
 def test_ordinary_values_are_not_refused(world: World, text: str) -> None:
-    assert world.store.refuses("key", Value(text)) == ""
+    assert world.store.refuses(LONGEST_SCOPE, "key", Value(text)) == ""
 
 
 def test_sensitive_values_are_taken_where_they_are_encrypted_alone(world: World) -> None:
-    refusal = world.store.refuses("key", Value("hush", sensitive=True))
+    refusal = world.store.refuses(LONGEST_SCOPE, "key", Value("hush", sensitive=True))
     assert bool(refusal) is not world.takes_sensitive
     assert "hush" not in refusal
 

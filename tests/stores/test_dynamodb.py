@@ -5,11 +5,21 @@ from typing import Any
 import pytest
 
 from harness.aws import LocalAws
-from stores.world import DynamoDBWorld, Resource, enforce, new_scope, observe, owner, seed
+from stores.world import LONGEST_SCOPE, DynamoDBWorld, Resource, enforce, new_scope, observe, owner, seed
 from tenantconfig.errors import Conflict, Reason, Stalled, Transient
 from tenantconfig.model import Format, Scope, Value
 from tenantconfig.plan import Changes, Delete, Head, Held, Put
-from tenantconfig.stores.dynamodb import MAX_CHANGES, MAX_ITEM_BYTES, DynamoDBStore, etag, held_from, parts
+from tenantconfig.stores.dynamodb import (
+    MAX_CHANGES,
+    MAX_ITEM_BYTES,
+    DynamoDBStore,
+    Rows,
+    entry_item,
+    etag,
+    held_from,
+    item_bytes,
+    parts,
+)
 
 
 @pytest.fixture
@@ -292,28 +302,28 @@ def test_a_value_of_another_type_is_not_read_as_an_empty_text() -> None:
 
 # Refusals
 
+LARGEST = MAX_ITEM_BYTES - item_bytes(entry_item(Rows(LONGEST_SCOPE), Put("key", Value(""))))
+
 
 @pytest.mark.parametrize(
     ("value", "refused"),
     [
         (Value(""), False),
         (Value("{{"), False),
-        (Value("x" * (MAX_ITEM_BYTES - 3)), False),
-        (Value("x" * (MAX_ITEM_BYTES - 2)), True),
+        (Value("x" * LARGEST), False),
+        (Value("x" * (LARGEST + 1)), True),
         (Value("ü" * (MAX_ITEM_BYTES // 2)), True),
         (Value("hush", sensitive=True), True),
     ],
     ids=["empty", "braces", "largest", "a byte more", "bytes, not characters", "sensitive"],
 )
 def test_what_is_refused_before_any_write(dynamodb: DynamoDBWorld, value: Value, refused: bool) -> None:
-    assert bool(dynamodb.store.refuses("key", value)) is refused
+    assert bool(dynamodb.store.refuses(LONGEST_SCOPE, "key", value)) is refused
 
 
 def test_an_empty_value_and_the_largest_under_the_longest_names_are_stored(dynamodb: DynamoDBWorld) -> None:
-    resource = Resource(dynamodb.store, Scope("t" * 63, "e" * 63, "s" * 63))
-    largest = "x" * (MAX_ITEM_BYTES - 200)
-    assert not dynamodb.store.refuses("k" * 200, Value(largest))
-    wishes = (enforce("k" * 200, largest), enforce("empty", ""))
+    resource = Resource(dynamodb.store, LONGEST_SCOPE)
+    wishes = (enforce("key", "x" * LARGEST), enforce("k" * 200, "1"), enforce("empty", ""))
     resource.bring(*wishes)
     assert not resource.plan(*wishes)
     resource.bring()

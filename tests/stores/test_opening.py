@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from stores.world import LONGEST_SCOPE
 from tenantconfig.errors import Reason, Stalled
 from tenantconfig.model import Location, Options, Value
 from tenantconfig.stores import opening
@@ -32,8 +33,8 @@ def test_the_same_location_and_options_are_the_same_store() -> None:
 
 def test_the_tier_decides_how_large_a_value_may_be() -> None:
     large = Value("x" * 5000)
-    assert open_store(PATH, ()).refuses("key", large)
-    assert not open_store(PATH, ADVANCED).refuses("key", large)
+    assert open_store(PATH, ()).refuses(LONGEST_SCOPE, "key", large)
+    assert not open_store(PATH, ADVANCED).refuses(LONGEST_SCOPE, "key", large)
 
 
 def test_a_plugin_that_is_not_installed_is_named() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.aws import Moto
-from stores.world import Resource, SSMWorld, enforce, new_scope, observe, owner, seed
+from stores.world import LONGEST_SCOPE, Resource, SSMWorld, enforce, new_scope, observe, owner, seed
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.model import Format, Policy, Scope, Value
 from tenantconfig.stores.ssm import MANAGED_BY_TAG, MAX_NAME, OWNER_TAG, SSMStore
@@ -219,7 +219,7 @@ def test_the_format_is_not_kept_and_makes_no_difference(resource: Resource) -> N
     ],
 )
 def test_what_is_refused_before_any_write(ssm: SSMWorld, tier: str, value: Value, said: str) -> None:
-    refusal = SSMStore(ssm.store._client, ssm.path, tier).refuses("key", value)  # type: ignore[attr-defined]
+    refusal = SSMStore(ssm.store._client, ssm.path, tier).refuses(LONGEST_SCOPE, "key", value)  # type: ignore[attr-defined]
     assert bool(refusal) is bool(said)
     assert said in refusal
 
@@ -228,13 +228,13 @@ def test_a_name_beyond_what_ssm_takes_is_refused(ssm: SSMWorld) -> None:
     fixed = len("/" + "/".join(["t" * 63, "e" * 63, "s" * 63, "key"]))
     longest = "/" + "p" * (MAX_NAME - fixed - 1)
     for path, refused in [(longest, False), (longest + "p", True)]:
-        assert bool(SSMStore(None, path).refuses("key", Value("1"))) is refused
+        assert bool(SSMStore(None, path).refuses(LONGEST_SCOPE, "key", Value("1"))) is refused
 
 
 @pytest.mark.parametrize(("levels", "refused"), [(11, False), (12, True)])
 def test_more_than_15_levels_are_refused(levels: int, refused: bool) -> None:
     path = "".join(f"/level-{number}" for number in range(levels))
-    assert bool(SSMStore(None, path).refuses("key", Value("1"))) is refused
+    assert bool(SSMStore(None, path).refuses(LONGEST_SCOPE, "key", Value("1"))) is refused
 
 
 # Faults

@@ -16,8 +16,9 @@ from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, overlay, 
 from tenantconfig.stores.base import Applied, Store
 from tenantconfig.stores.dynamodb import DynamoDBStore
 from tenantconfig.stores.memory import MemoryStore
-from tenantconfig.stores.ssm import OWNER_TAG, SSMStore
+from tenantconfig.stores.ssm import OWNER_TAG, REST_SECONDS, Deletions, SSMStore
 
+LONGEST_SCOPE = Scope("t" * 63, "e" * 63, "s" * 63)
 CLUSTER = "cluster-1"
 _numbers = itertools.count(1)
 
@@ -135,7 +136,7 @@ class SSMWorld(World):
     takes_sensitive = True
 
     def __init__(self, client: Any, direct: Any, path: str, tier: str = "Standard", kms_key: str = "") -> None:
-        self.store = SSMStore(client, path, tier, kms_key)
+        self.store = SSMStore(client, path, tier, kms_key, Deletions(itertools.count(step=REST_SECONDS).__next__))
         self.direct = direct
         self.path = path
 

@@ -8,6 +8,7 @@ import pytest
 from tenantconfig import spec
 from tenantconfig.acceptance import Acceptance, new_location
 from tenantconfig.errors import Conflict, Missing, Reason, Stalled, TenantConfigError, Transient
+from tenantconfig.inputs import Facts, inputs
 from tenantconfig.known import Known
 from tenantconfig.model import Location, Options
 from tenantconfig.passes import Outcome
@@ -64,17 +65,25 @@ def resource(name: str, location: str) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"tenantId": "acme"}, "status": {"locations": [location]}}
 
 
+def settled(known: Known, body: dict[str, Any]) -> dict[str, Any]:
+    """The resource as it is after a pass over all that is known."""
+    used = inputs(Facts.of(spec.tenant_config(body)), known)
+    return {**body, "status": {**body["status"], "observedGeneration": 1, "inputs": used}}
+
+
 class World:
-    def __init__(self, found: dict[str, Any] | None, *others: dict[str, Any], holders: int = 0) -> None:
+    def __init__(
+        self, found: dict[str, Any] | None, *others: dict[str, Any], holders: int = 0, at: str = "tables/1"
+    ) -> None:
         self.kube = Kube(found)
         self.store = Probed()
         self.opened: list[Location] = []
-        known = Known()
+        self.known = known = Known()
         for each in (*others, *([found] if found else [])):
             known.see_store(each)
         for number in range(holders):
-            known.see_tenant_config(resource(f"r{number}", "tables/1"))
-        known.see_tenant_config(resource("elsewhere", "other/1"))
+            known.see_tenant_config(settled(known, resource(f"r{number}", at)))
+        known.see_tenant_config(settled(known, resource("elsewhere", "other/1")))
         # The passes call the probe on this.
         self.acceptance = Acceptance(self.kube, known, self.open, ThreadPoolExecutor(1))  # type: ignore[arg-type]
 
@@ -109,9 +118,8 @@ async def test_what_is_accepted_already_is_not_written_again() -> None:
 
 
 async def test_a_new_place_is_recorded_beside_the_former_one() -> None:
-    world = World(
-        body(generation=2, table="there", observedGeneration=1, locations=[{"id": "tables/1", "tableName": "here"}])
-    )
+    former = [{"id": "tables/1", "tableName": "here"}]
+    world = World(body(generation=2, table="there", observedGeneration=1, locations=former), holders=1)
     await world()
     assert world.kube.written[0]["locations"] == [
         {"id": "tables/1", "tableName": "here"},
@@ -122,10 +130,38 @@ async def test_a_new_place_is_recorded_beside_the_former_one() -> None:
 
 async def test_a_place_that_was_left_and_is_used_again_keeps_its_id() -> None:
     locations = [{"id": "tables/1", "tableName": "here"}, {"id": "tables/2", "tableName": "there"}]
-    world = World(body(generation=3, observedGeneration=2, locations=locations))
+    world = World(body(generation=3, observedGeneration=2, locations=locations), holders=1, at="tables/2")
     await world()
     assert world.kube.written[0]["locations"] == locations
     assert [each.id for each in world.opened] == ["tables/1"]
+
+
+async def test_a_former_place_is_forgotten_once_nobody_has_values_there() -> None:
+    locations = [{"id": "tables/1", "tableName": "here"}, {"id": "tables/2", "tableName": "there"}]
+    world = World(body(generation=3, observedGeneration=2, locations=locations))
+    await world()
+    assert world.kube.written[0]["locations"] == locations[:1]
+
+
+async def test_a_former_place_is_kept_while_a_resource_may_still_be_writing_there() -> None:
+    locations = [{"id": "tables/1", "tableName": "here"}, {"id": "tables/2", "tableName": "there"}]
+    world = World(body(generation=3, observedGeneration=2, locations=locations))
+    world.known.see_tenant_config(resource("changing", "other/1"))
+    await world()
+    assert world.kube.written[0]["locations"] == locations
+
+
+async def test_two_stores_of_one_place_are_one_too_many() -> None:
+    elder = body("elder", generation=1, observedGeneration=1)
+    elder["spec"] = {**elder["spec"], "prefixes": ["c_"]}
+    elder["metadata"]["creationTimestamp"] = "2026-01-01"
+    world = World(body(), elder)
+    outcome = await world()
+    assert isinstance(outcome.error, Stalled)
+    assert outcome.error.reason is Reason.AMBIGUOUS_PLACE
+    assert "elder" in outcome.error.message
+    elder["metadata"]["deletionTimestamp"] = "2026-01-03"
+    assert await World(body(), elder)() == Outcome(), "its successor may have the place"
 
 
 @pytest.mark.parametrize(

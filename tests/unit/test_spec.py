@@ -318,10 +318,21 @@ def test_a_configstore_separates_its_place_from_its_options() -> None:
     )
 
 
-def test_a_plugins_configuration_is_canonical_json_and_its_name_its_place() -> None:
+def test_a_plugins_name_and_its_configuration_as_canonical_json_are_its_place() -> None:
     read = spec.config_store(store({"plugin": {"name": "memory", "config": {"b": 1, "a": [True]}}}))
-    assert (read.kind, read.place) == ("plugin", (("plugin", "memory"),))
-    assert read.options == (("config", '{"a":[true],"b":1}'),)
+    assert (read.kind, read.options) == ("plugin", ())
+    assert read.place == (("config", '{"a":[true],"b":1}'), ("plugin", "memory"))
+
+
+def test_an_aws_place_without_a_region_is_in_the_controllers_own() -> None:
+    for place in ({"dynamodb": {"tableName": "t"}}, {"ssm": {"pathPrefix": "/t"}}):
+        body = store(place, {"locations": [{"id": "x/1", **next(iter(place.values()))}]})
+        read = spec.config_store(body, "eu-west-1")
+        assert dict(read.place)["region"] == "eu-west-1"
+        assert read.location == read.locations[0]
+    named = spec.config_store(store({"ssm": {"pathPrefix": "/t", "region": "eu-west-3"}}), "eu-west-1")
+    assert dict(named.place)["region"] == "eu-west-3"
+    assert spec.config_store(store({"plugin": {"name": "memory"}}), "eu-west-1").place == (("plugin", "memory"),)
 
 
 def test_a_configstores_status_is_read() -> None:

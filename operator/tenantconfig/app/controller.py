@@ -19,9 +19,12 @@ from tenantconfig.kubeapi import KubeApi
 from tenantconfig.leadership import Leader
 from tenantconfig.model import LABEL_SOURCE
 from tenantconfig.passes import Passes
+from tenantconfig.rations import Rations
 from tenantconfig.reconcile import Reconciler
 from tenantconfig.settings import ControllerSettings
+from tenantconfig.storecalls import StoreCalls
 from tenantconfig.storekeeper import StoreKeeper
+from tenantconfig.stores.aws import default_region
 from tenantconfig.stores.opening import open_store
 
 logger = logging.getLogger(__name__)
@@ -62,8 +65,10 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, namespace: st
     secrets = await may_use_secrets(kube)
     if not secrets:
         logger.info("No access to Secrets: resources that take values from them are Stalled")
-    known = Known()
-    keeper = StoreKeeper(known, cluster, open_store, executor, leader.may_write)
+    known = Known(default_region())
+    rations = Rations(wake=lambda ref: scopes.request(ref))
+    calls = StoreCalls(known, executor, leader.may_write, rations)
+    keeper = StoreKeeper(known, cluster, open_store, calls)
     reconciler = Reconciler(kube, known, keeper, secrets=secrets)
     scopes = Passes(reconciler, time.time)
     stores = Passes(Acceptance(kube, known, open_store, executor), time.time)

@@ -33,6 +33,9 @@ LIMITS = Config(
 CONFLICTS = {"ConditionalCheckFailed", "ConditionalCheckFailedException", "TransactionConflict"} | {
     "TransactionConflictException",
     "ParameterAlreadyExists",
+    "ParameterNotFound",
+    "InvalidResourceId",  # tags of a parameter that is gone
+    "HierarchyTypeMismatchException",  # its type is another than the one that was read
     "TooManyUpdates",
 }
 THROTTLES = {"ThrottlingException", "Throttling", "ThrottlingError", "RequestLimitExceeded"} | {
@@ -55,6 +58,7 @@ REFUSALS = {
     "ParameterMaxVersionLimitExceeded",
     "ParameterLimitExceeded",
     "HierarchyLevelLimitExceededException",
+    "TooManyTagsError",
     "ItemCollectionSizeLimitExceeded",
 }
 
@@ -78,6 +82,19 @@ def _assume(source: boto3.Session, role: str, region: str | None) -> boto3.Sessi
     session = botocore.session.get_session()
     session._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")  # type: ignore[attr-defined]
     return boto3.Session(botocore_session=session, region_name=region)
+
+
+def account(role: str) -> str:
+    """The account that calls under `role`, or without one, reach. Raises Transient when AWS does not tell."""
+    if role:
+        return role.split(":")[4]
+    with translated("AWS STS"):
+        return str(client("sts", None, None).get_caller_identity()["Account"])
+
+
+def default_region() -> str:
+    """The region of the controller's environment; empty if it names none."""
+    return boto3.Session().region_name or ""
 
 
 @contextmanager

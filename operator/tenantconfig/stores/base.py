@@ -15,11 +15,13 @@ from tenantconfig.plan import Changes, Claim, Contents, Held
 T = TypeVar("T")
 
 
-MayWrite = Callable[[], None]  # raises Transient when the controller no longer leads
+# Called before each request; raises Transient when it must not be made: the controller
+# no longer leads, or the ConfigStore's requests per second are spent.
+Gate = Callable[[], None]
 
 
 def always() -> None:
-    """A `may_write` for callers that nobody else competes with."""
+    """A gate for callers that nobody else competes with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +42,17 @@ class Store(Protocol):
         Raises Transient when it does not exist, refuses us, or did not answer: all of these, time may mend.
         """
 
-    def refuses(self, key: str, value: Value) -> str:
-        """Why the store would refuse `value`, for a person; empty if it would not. No I/O."""
+    def refuses(self, scope: Scope, key: str, value: Value) -> str:
+        """Why the store would refuse `value` under `key`, for a person; empty if it would not. No I/O."""
 
-    def read(self, scope: Scope, keys: Collection[str], claim: Claim) -> Contents:
+    def read(self, scope: Scope, keys: Collection[str], claim: Claim, gate: Gate = always) -> Contents:
         """What the store holds under `keys`, and under what it knows to be the claim's owner's beside them.
 
-        Raises Stalled or Transient.
+        Calls `gate()` before each request. Raises Stalled or Transient.
         """
 
-    def apply(self, scope: Scope, changes: Changes, may_write: MayWrite = always) -> Applied:
-        """Make `changes`, each under the precondition with which it was decided, `may_write()` before each request.
+    def apply(self, scope: Scope, changes: Changes, gate: Gate = always) -> Applied:
+        """Make `changes`, each under the precondition with which it was decided, `gate()` before each request.
 
         Never raises what a store can answer: a failure is in the result, beside what was acknowledged before it.
         A precondition that does not hold is a Conflict.

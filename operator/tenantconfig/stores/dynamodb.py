@@ -15,21 +15,23 @@ wrong. A scope without entries in the table has no head.
 
 import hashlib
 import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.model import Format, Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Delete, Head, Held, Put, written
 from tenantconfig.stores.aws import translate, translated
-from tenantconfig.stores.base import Applied, MayWrite, always, chunks
+from tenantconfig.stores.base import Applied, Gate, always, chunks
 
 MAX_CHANGES = 99  # a transaction takes 100 actions; one is the head's
 MAX_TRANSACTION_BYTES = 3_500_000  # AWS: 4 MB
-MAX_ITEM_BYTES = 390 * 1024  # AWS: 400 KB, attribute names and keys included
+MAX_ITEM_BYTES = 400 * 1024  # attribute names and keys included
 MAX_BATCH_READ = 100
 
 Item = Mapping[str, Any]
@@ -64,30 +66,29 @@ class DynamoDBStore:
         with translated(self._name):
             self._client.get_item(TableName=self._table, Key=Rows(Scope("_")).head(), ProjectionExpression="epoch")
 
-    def refuses(self, key: str, value: Value) -> str:
+    def refuses(self, scope: Scope, key: str, value: Value) -> str:
         if value.sensitive:
             return "is sensitive and routed to DynamoDB: give it a key with the prefix of an SSM store"
-        size = len(value.text.encode()) + len(key)
-        return f"is larger than the {MAX_ITEM_BYTES} bytes of a DynamoDB item" if size > MAX_ITEM_BYTES else ""
+        size = item_bytes(entry_item(Rows(scope), Put(key, value)))
+        return f"makes an item of {size} bytes, DynamoDB takes {MAX_ITEM_BYTES}" if size > MAX_ITEM_BYTES else ""
 
-    def read(self, scope: Scope, keys: Collection[str], claim: Claim) -> Contents:
+    def read(self, scope: Scope, keys: Collection[str], claim: Claim, gate: Gate = always) -> Contents:
         rows = Rows(scope)
         with translated(self._name):
-            items = self._get([rows.head(), *(rows.entry(key) for key in sorted(keys))])
+            items = self._get([rows.head(), *(rows.entry(key) for key in sorted(keys))], gate)
             head = next((head_from(item) for item in items if is_head(item)), None)
             unasked = sorted(head.keys - set(keys)) if head and claim.covers(head.owner) else []
-            items += self._get([rows.entry(key) for key in unasked])
+            items += self._get([rows.entry(key) for key in unasked], gate)
         entries = [item for item in items if not is_head(item)]
         return Contents({key_of(item): held_from(item, head) for item in entries}, head)
 
-    def apply(self, scope: Scope, changes: Changes, may_write: MayWrite = always) -> Applied:
+    def apply(self, scope: Scope, changes: Changes, gate: Gate = always) -> Applied:
         applied = Applied()
         head = changes.head
         try:
             for part in parts(changes):
                 after = next_head(head, part, changes)
-                may_write()
-                self._write(Rows(scope), part, head_action(Rows(scope), head, after, changes.generation))
+                self._write(Rows(scope), part, head_action(Rows(scope), head, after, changes.generation), gate)
                 head = after
                 applied = acknowledge(applied, part, changes.owner)
         except (ClientError, BotoCoreError) as error:
@@ -96,11 +97,12 @@ class DynamoDBStore:
             return replace(applied, error=error)
         return applied
 
-    def _get(self, keys: list[dict[str, Any]]) -> list[Item]:
+    def _get(self, keys: list[dict[str, Any]], gate: Gate) -> list[Item]:
         items: list[Item] = []
         for chunk in chunks(keys, MAX_BATCH_READ):
             request: dict[str, Any] = {self._table: {"Keys": chunk, "ConsistentRead": True}}
             for _ in range(MAX_BATCH_READ):  # a batch may come in parts, one item at the least
+                gate()
                 answer = self._client.batch_get_item(RequestItems=request)
                 items += answer["Responses"].get(self._table, [])
                 request = answer.get("UnprocessedKeys") or {}
@@ -110,25 +112,34 @@ class DynamoDBStore:
                 raise Transient(Reason.THROTTLED, f"{self._name}: AWS slows BatchGetItem down")
         return items
 
-    def _write(self, rows: Rows, part: "Part", head: dict[str, Any]) -> None:
+    def _write(self, rows: Rows, part: "Part", head: dict[str, Any], gate: Gate) -> None:
         actions = [
             {"Put": put_action(rows, each)} if isinstance(each, Put) else {"Delete": delete_action(rows, each)}
             for each in part
         ]
         for action in (*actions, head):
             next(iter(action.values()))["TableName"] = self._table
-        self._client.transact_write_items(TransactItems=[*actions, head])
+        request = {"TransactItems": [*actions, head], "ClientRequestToken": str(uuid.uuid4())}
+        gate()
+        try:
+            self._client.transact_write_items(**request)
+        except HTTPClientError:  # the answer is lost, perhaps not the write: the same token makes asking again safe
+            gate()
+            self._client.transact_write_items(**request)
 
 
 Part = tuple[Put | Delete, ...]
 
 
 def parts(changes: Changes) -> Iterator[Part]:
-    """The changes in runs that fit a transaction; one empty run when only ownership changes."""
+    """The changes in runs that fit a transaction; one empty run when only ownership changes.
+
+    Puts and deletes alternate, so that the head never lists many more entries than a resource may have.
+    """
     run: list[Put | Delete] = []
     size = 0
-    everything: tuple[Put | Delete, ...] = (*changes.puts, *changes.deletes)
-    for each in everything:
+    pairs = zip_longest(changes.puts, changes.deletes)
+    for each in (each for pair in pairs for each in pair if each):
         weight = 1024 + sum(len(text.encode()) for text in texts(each))
         if run and (len(run) == MAX_CHANGES or size + weight > MAX_TRANSACTION_BYTES):
             yield tuple(run)
@@ -148,7 +159,7 @@ def texts(change: Put | Delete) -> list[str]:
 def next_head(head: Head | None, part: Part, changes: Changes) -> Head:
     """The head after `part`."""
     keys = (set(head.keys) if head else set()) - set(changes.releases) | {each.key for each in changes.claims}
-    keys |= {each.key for each in part if isinstance(each, Put)}
+    keys |= {each.key for each in part if isinstance(each, Put) and each.owned}
     keys -= {each.key for each in part if isinstance(each, Delete)}
     return Head(changes.owner, (head.epoch if head else 0) + 1, frozenset(keys))
 
@@ -209,8 +220,12 @@ def held_from(item: Item, head: Head | None) -> Held:
 
 
 def put_action(rows: Rows, put: Put) -> dict[str, Any]:
+    return {"Item": entry_item(rows, put), **unchanged(put.replaces)}
+
+
+def entry_item(rows: Rows, put: Put) -> Item:
     revision = str(next_revision(put))
-    item = {
+    return {
         **rows.entry(put.key),
         "key": {"S": put.key},
         "value": {"S": put.value.text},
@@ -219,7 +234,14 @@ def put_action(rows: Rows, put: Put) -> dict[str, Any]:
         "updatedAt": {"S": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
         "etag": {"S": etag(put.value.text, revision)},
     }
-    return {"Item": item, **unchanged(put.replaces)}
+
+
+def item_bytes(item: Item) -> int:
+    """The size of an item of texts and numbers, as DynamoDB counts it: names, UTF-8, two digits a byte.
+
+    Any number counts as one of 38 digits, the longest there is: revisions grow.
+    """
+    return sum(len(name) + (21 if "N" in each else len(each["S"].encode())) for name, each in item.items())
 
 
 def delete_action(rows: Rows, delete: Delete) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from tenantconfig.errors import Conflict, TenantConfigError
 from tenantconfig.model import Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Held, written
-from tenantconfig.stores.base import Applied, MayWrite, always
+from tenantconfig.stores.base import Applied, Gate, always
 
 MAX_BYTES = 400 * 1024
 
@@ -27,21 +27,22 @@ class MemoryStore:
     def probe(self) -> None:
         """Always there."""
 
-    def refuses(self, key: str, value: Value) -> str:
+    def refuses(self, scope: Scope, key: str, value: Value) -> str:
         if value.sensitive:
             return "is sensitive and routed to a store that does not encrypt: route it to SSM"
         return f"is larger than {MAX_BYTES} bytes" if len(value.text.encode()) > MAX_BYTES else ""
 
-    def read(self, scope: Scope, keys: Collection[str], claim: Claim) -> Contents:
+    def read(self, scope: Scope, keys: Collection[str], claim: Claim, gate: Gate = always) -> Contents:
+        gate()
         with self._lock:
             rows = {key: held for (place, key), held in self.rows.items() if place == scope}
         return Contents(
             {key: held for key, held in rows.items() if key in keys or (held.owner and claim.covers(held.owner))}
         )
 
-    def apply(self, scope: Scope, changes: Changes, may_write: MayWrite = always) -> Applied:
+    def apply(self, scope: Scope, changes: Changes, gate: Gate = always) -> Applied:
         try:
-            may_write()
+            gate()
         except TenantConfigError as error:
             return Applied(error=error)
         with self._lock:

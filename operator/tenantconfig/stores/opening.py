@@ -49,7 +49,7 @@ def _plugin(place: Mapping[str, str], options: Mapping[str, str]) -> Store:
         message = f"there is no store plugin {name!r} in this image (installed: {known})"
         raise Stalled(Reason.STORE_FAILED, message)
     factory: Callable[[str], Store] = next(iter(found)).load()
-    return factory(options.get("config", "{}"))
+    return factory(place.get("config", "{}"))
 
 
 def memory(config: str) -> Store:
