@@ -8,7 +8,8 @@ Where a value goes, through the modules:
     client ◄── watch.service ◄── watch.hub ◄── watch.feed ◄───────────────────────────────┘
                (gRPC, identity, access)
 
-`known` and `inputs` say when a resource needs a pass; `conditions` says how it went.
+The stores' part of a pass is `storekeeper`'s: `placement` decides, `storecalls` asks the stores,
+within the `rations` of each. `known` and `inputs` say when a resource needs a pass; `conditions` says how it went.
 `acceptance` does for a ConfigStore what `reconcile` does for a TenantConfig, and
 `freshness` tells the watch servers up to when all is projected. `app` puts each
 process together, `cli` is the command line.

@@ -19,7 +19,17 @@ from tenantconfig.conditions import READY, Findings, judge, worst
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.inputs import Facts, Surroundings, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
-from tenantconfig.model import ANNOTATION_TENANTS, LABEL_SOURCE, Entry, ResourceRef, Scope, Status, TenantConfig, Value
+from tenantconfig.model import (
+    ANNOTATION_TENANTS,
+    LABEL_SOURCE,
+    Entry,
+    ResourceRef,
+    Scope,
+    State,
+    Status,
+    TenantConfig,
+    Value,
+)
 from tenantconfig.passes import RETRY_MOST_SECONDS, Outcome
 from tenantconfig.placement import Work, deferred, desired_part, entry_statuses, intended, locations
 from tenantconfig.plan import Desired, scope_conflict
@@ -110,7 +120,8 @@ class Reconciler:
         failures = findings.failures
         conflict = next((each for each in failures if isinstance(each, Conflict)), None)
         after = [each.after for each in failures if isinstance(each, Transient) and each.after]
-        outcome = Outcome(conflict or failure, max(map(patience, failures), default=0.0), min(after, default=0.0))
+        within = max(map(patience, failures), default=UNWATCHED_RETRY_SECONDS if missing(resource, findings) else 0.0)
+        outcome = Outcome(conflict or failure, within, min(after, default=0.0))
         if failures and all(each.reason is Reason.RATE_LIMITED for each in failures):
             self._waiting[resource.ref] = self._keeper.stamp(resource), outcome
         return outcome
@@ -238,6 +249,11 @@ def found(findings: Findings, resource: TenantConfig, works: Collection[Work]) -
         store_failures=tuple(work.applied.error for work in works if work.applied.error),
         deferred=deferred(works),
     )
+
+
+def missing(resource: TenantConfig, findings: Findings) -> bool:
+    """Whether an observed key is not there yet: others may create it, and nothing tells when they do."""
+    return not resource.deleting and any(each.state is State.MISSING for each in findings.entries)
 
 
 def patience(failure: TenantConfigError) -> float:

@@ -94,6 +94,12 @@ def test_each_error_of_aws_is_one_of_ours_and_repeats_nothing(
     assert "hush" not in ours.message
 
 
+def test_a_tier_that_cannot_go_back_is_explained() -> None:
+    said = "You can't downgrade a parameter from the advanced-parameter tier to the standard-parameter tier."
+    error = ClientError({"Error": {"Code": "ValidationException", "Message": said}}, "PutParameter")
+    assert "set spec.ssm.tier to Advanced" in aws.translate(error, "SSM path /x").message
+
+
 def test_an_error_names_the_operation() -> None:
     assert "PutParameter" in aws.translate(refused("AccessDeniedException"), "x").message
 

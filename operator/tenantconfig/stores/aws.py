@@ -61,6 +61,9 @@ REFUSALS = {
     "TooManyTagsError",
     "ItemCollectionSizeLimitExceeded",
 }
+REMEDIES = {
+    "downgrade a parameter": ": a parameter of tier Advanced does not become Standard; set spec.ssm.tier to Advanced",
+}
 
 
 def client(service: str, region: str | None, role: str | None) -> Any:
@@ -120,7 +123,9 @@ def translate(error: ClientError | BotoCoreError, place: str) -> TenantConfigErr
     if codes & DENIALS:
         return Transient(Reason.ACCESS_DENIED, f"{place}: AWS refuses {operation} ({_one(codes & DENIALS)})")
     if codes & REFUSALS:
-        return Stalled(Reason.STORE_FAILED, f"{place}: AWS cannot do {operation} ({_one(codes & REFUSALS)})")
+        said = str(error.response.get("Error", {}).get("Message"))  # not repeated: it may quote a value
+        hint = next((hint for words, hint in REMEDIES.items() if words in said), "")
+        return Stalled(Reason.STORE_FAILED, f"{place}: AWS cannot do {operation} ({_one(codes & REFUSALS)}){hint}")
     if codes & MISSING_PLACES:
         return Transient(Reason.STORE_FAILED, f"{place} does not exist: create it, or correct the ConfigStore")
     if codes & THROTTLES:
