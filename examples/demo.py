@@ -40,6 +40,7 @@ RESOURCE = {
 }
 CONFIGMAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "acme", "name": "checkout-prod"}}
 RESOURCES = "/apis/tenantconfig.dev/v1alpha1/tenantconfigs"
+REST_SECONDS = 30.0  # between a parameter's deletion and its next creation
 PATIENCE = 30.0  # seconds for what takes milliseconds
 
 
@@ -104,14 +105,15 @@ def show(system: System) -> None:
 def apply_examples(system: System) -> None:
     """The manifests of two tenants."""
     run(system, "apply", "-f", "examples/")
-
-    def all_ready() -> bool:
-        found = system.admin.request("GET", RESOURCES)["items"]
-        return len(found) == 2 and all(is_ready(each) for each in found)
-
-    wait_for(all_ready, "both TenantConfigs Ready", PATIENCE)
+    wait_for(lambda: all_ready(system), "both TenantConfigs Ready", PATIENCE)
     run(system, "get", "configstores")
     run(system, "get", "tenantconfigs", "--all-namespaces")
+
+
+def all_ready(system: System) -> bool:
+    """Whether both TenantConfigs are Ready."""
+    found = system.admin.request("GET", RESOURCES)["items"]
+    return len(found) == 2 and all(is_ready(each) for each in found)
 
 
 def show_stores(system: System) -> None:
@@ -177,6 +179,8 @@ def delete(system: System, client: Process) -> None:
 def hand_over(system: System) -> None:
     """How a person goes on by hand."""
     run(system, "apply", "-f", "examples/")
+    say("Ready in half a minute: AWS wants 30 s before the name of a deleted parameter is used again")
+    wait_for(lambda: all_ready(system), "both TenantConfigs Ready again", PATIENCE + REST_SECONDS)
     assert system.controller
     assert system.watch_server
     variables = {

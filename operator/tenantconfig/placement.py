@@ -11,6 +11,8 @@ from tenantconfig.model import EntryStatus, Format, Location, Policy, State, Ten
 from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, overlay
 from tenantconfig.stores.base import Applied, Store
 
+WAITS = {Reason.RATE_LIMITED, Reason.PROGRESSING}
+
 NOTHING_APPLIED = Applied()
 NOTHING_KNOWN = Contents()
 
@@ -205,12 +207,18 @@ def entry_status(desired: Desired, work: Work, former: EntryStatus | None) -> En
     held = work.held.get(desired.key)
     state, message = State.SYNCED, ""
     if work.unread or (held is None and desired.value is not None) or not _matches(desired, held):
-        state, message = State.PENDING, work.applied.error.message if work.applied.error else ""
+        state, message = State.PENDING, failure_message(work)
     elif held is None:
         state = State.MISSING
     version = held.version if held else former.version if former and work.unread else ""
     place = work.place
     return EntryStatus(desired.key, place.config_store, place.location.id, desired.policy, state, version, message)
+
+
+def failure_message(work: Work) -> str:
+    """Why an entry is not there; nothing for what the conditions say once for a thousand entries, as time goes on."""
+    error = work.applied.error
+    return error.message if error and error.reason not in WAITS else ""
 
 
 def _matches(desired: Desired, held: Held | None) -> bool:
