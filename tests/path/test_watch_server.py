@@ -36,7 +36,8 @@ from harness.install import BASE, install
 from harness.processes import Process
 from harness.system import COMMAND, versions
 from tenantconfig.client import Changed, Connection, Disconnected, Event, Fresh, Gone, Unchanged, watch
-from tenantconfig.model import Scope, Version, digest
+from tenantconfig.model import Scope, Snapshot, Version, digest
+from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
 from tenantconfig.watch.v1.watch_pb2_grpc import WatchServiceStub
 
@@ -209,6 +210,7 @@ class Stream:
     def __init__(self, call: Any) -> None:
         self.call = call
         self.received: list[pb.WatchResponse] = []
+        self.told: dict[Scope, Snapshot] = {}
 
     async def subscribe(self, scope: Scope | pb.Scope, known: Version | None = None) -> None:
         version = pb.Version(revision=known.revision, digest=known.digest) if known else None
@@ -244,12 +246,19 @@ class Stream:
     async def stale(self, reason: str) -> pb.Heartbeat:
         return await self.heartbeat(lambda each: [stale.reason for stale in each.stale] == [reason])
 
-    async def snapshot(self) -> tuple[int, dict[str, str]]:
+    async def version(self) -> tuple[int, dict[str, str]]:
+        """Revision and entries after the next message, told whole or as the difference to what was told before."""
         response = await self.next()
-        assert response.HasField("snapshot"), response
-        snapshot = response.snapshot
-        assert snapshot.version.digest == digest(dict(snapshot.entries))
-        return snapshot.version.revision, dict(snapshot.entries)
+        if response.HasField("delta"):
+            scope = codec.scope_of(response.delta.scope)
+            assert codec.read_version(response.delta.base) == self.told[scope].version
+            told = codec.apply_delta(response.delta, self.told[scope])
+        else:
+            assert response.HasField("snapshot"), response
+            told = codec.read_snapshot(response.snapshot)
+        assert told.version.digest == digest(told.entries)
+        self.told[told.scope] = told
+        return told.version.revision, dict(told.entries)
 
     async def absent(self) -> str:
         response = await self.next()
@@ -266,6 +275,12 @@ class Stream:
                 except grpc.aio.AioRpcError:
                     break
             return await self.call.code(), await self.call.details()
+
+
+def revisions(stream: Stream) -> list[int]:
+    """Of all versions that were told, whole or as differences, in order."""
+    told = (response.snapshot if response.HasField("snapshot") else response.delta for response in stream.received)
+    return [each.version.revision for each in told if each.HasField("version")]
 
 
 @pytest.fixture
@@ -350,12 +365,12 @@ async def test_a_first_foreign_scope_ends_the_stream(home: Home, stream: Stream)
 async def test_a_later_foreign_scope_is_denied_and_the_stream_goes_on(home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "one"})
     await stream.subscribe(home.scope)
-    assert await stream.snapshot() == (1, {"key": "one"})
+    assert await stream.version() == (1, {"key": "one"})
     await stream.subscribe(Scope("globex"))
     denied = (await stream.next()).denied
     assert (denied.scope.tenant, "globex" in denied.reason) == ("globex", True)
     home.write(2, {"key": "two"})
-    assert await stream.snapshot() == (2, {"key": "two"})
+    assert await stream.version() == (2, {"key": "two"})
 
 
 async def test_a_denial_does_not_tell_whether_the_scope_exists(
@@ -381,13 +396,13 @@ async def test_a_login_token_reads_its_tenant_until_it_expires(site: Site, strea
 async def test_a_permission_that_is_taken_away_denies_within_the_stream(home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     home.annotate(readable_tenants="")
     assert (await stream.next()).denied.scope.tenant == home.name
     home.annotate(readable_tenants=None)
     home.write(2, {"key": "value 2"})
     await stream.until(lambda response: response.HasField("heartbeat"))
-    assert not [each for each in stream.received if each.HasField("snapshot") and each.snapshot.version.revision == 2]
+    assert 2 not in revisions(stream)
 
 
 @pytest.mark.parametrize(
@@ -418,9 +433,9 @@ async def test_from_snapshot_to_withdrawn_and_made_again(
 ) -> None:
     first = home.publish(1000, {"key": "one"})
     await stream.subscribe(home.scope)
-    assert await stream.snapshot() == (1000, {"key": "one"})
+    assert await stream.version() == (1000, {"key": "one"})
     second = home.write(1001, {"key": "two", "more": "text"})
-    assert await stream.snapshot() == (1001, {"key": "two", "more": "text"})
+    assert await stream.version() == (1001, {"key": "two", "more": "text"})
 
     resumed = streams(home.token)
     await resumed.subscribe(home.scope, second)
@@ -428,7 +443,9 @@ async def test_from_snapshot_to_withdrawn_and_made_again(
     assert Version(current.version.revision, current.version.digest) == second
     outdated = streams(home.token)
     await outdated.subscribe(home.scope, first)
-    assert (await outdated.snapshot())[0] == 1001
+    delta = (await outdated.next()).delta
+    assert (codec.read_version(delta.base), codec.read_version(delta.version)) == (first, second)
+    assert (dict(delta.changed), list(delta.removed)) == ({"key": "two", "more": "text"}, [])
 
     home.write(1001, {"key": "two", "more": "text"}, withdrawn=True)
     assert await stream.absent() == "WITHDRAWN"
@@ -438,22 +455,22 @@ async def test_from_snapshot_to_withdrawn_and_made_again(
         await each.until(lambda response: response.snapshot.version.revision == 2000)
     # Deletion after the mark said nothing, and the former ConfigMap's end did not end the new one.
     kinds = [each.WhichOneof("response") for each in stream.received if not each.HasField("heartbeat")]
-    assert kinds == ["snapshot", "snapshot", "absent", "snapshot"]
+    assert kinds == ["snapshot", "delta", "absent", "snapshot"]
 
 
 async def test_a_scope_that_is_not_there_yet(home: Home, stream: Stream) -> None:
     await stream.subscribe(home.scope)
     assert await stream.absent() == "NOT_FOUND"
     home.write(1, {"key": "value"})
-    assert await stream.snapshot() == (1, {"key": "value"})
+    assert await stream.version() == (1, {"key": "value"})
 
 
 async def test_every_subscribe_is_answered(home: Home, stream: Stream) -> None:
     version = home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
-    assert (await stream.snapshot())[0] == 1
+    assert (await stream.version())[0] == 1
     await stream.subscribe(home.scope)
-    assert (await stream.snapshot())[0] == 1
+    assert (await stream.version())[0] == 1
     await stream.subscribe(home.scope, version)
     assert (await stream.next()).HasField("current")
     await stream.say(unsubscribe=pb.Unsubscribe(scope=message(home.scope)))
@@ -467,40 +484,40 @@ async def test_a_client_that_says_no_more_still_hears(home: Home, stream: Stream
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
     await stream.call.done_writing()
-    assert (await stream.snapshot())[0] == 1
+    assert (await stream.version())[0] == 1
     home.write(2, {"key": "two"})
-    assert (await stream.snapshot())[0] == 2
+    assert (await stream.version())[0] == 2
 
 
 async def test_a_refusal_is_taken_and_the_next_version_comes_whole(home: Home, stream: Stream) -> None:
     version = home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     refused = pb.Version(revision=version.revision, digest=version.digest)
     await stream.say(acknowledge=pb.Acknowledge(scope=message(home.scope), version=refused, error="not valid"))
     home.write(2, {"key": "two"})
-    assert await stream.snapshot() == (2, {"key": "two"})
+    assert await stream.version() == (2, {"key": "two"})
 
 
 async def test_data_that_was_tampered_with_is_not_published(home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     home.write(2, {"key": "tampered"}, said=digest({"key": "other"}))
     await stream.stale("DIGEST_MISMATCH")
     home.write(3, {"key": "three"})
-    assert await stream.snapshot() == (3, {"key": "three"})
+    assert await stream.version() == (3, {"key": "three"})
     await stream.heartbeat(lambda each: not each.stale)
 
 
 async def test_a_revision_that_goes_back_is_not_published(home: Home, stream: Stream) -> None:
     home.publish(5, {"key": "five"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     home.write(4, {"key": "four"})
     await stream.stale("REVISION_WENT_BACK")
     home.write(6, {"key": "six"})
-    assert await stream.snapshot() == (6, {"key": "six"})
+    assert await stream.version() == (6, {"key": "six"})
 
 
 async def test_a_server_behind_what_is_known_is_silent_until_it_has_caught_up(home: Home, stream: Stream) -> None:
@@ -518,21 +535,21 @@ async def test_a_configmap_that_disappears_is_served_on_stale(
 ) -> None:
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     home.delete()
     await stream.stale("DISAPPEARED")
     newcomer = streams(home.token)
     await newcomer.subscribe(home.scope)
-    assert await newcomer.snapshot() == (1, {"key": "value"})
+    assert await newcomer.version() == (1, {"key": "value"})
     home.write(1, {"key": "value"})
     await stream.heartbeat(lambda each: not each.stale)
-    assert len([each for each in stream.received if each.HasField("snapshot")]) == 1
+    assert len(revisions(stream)) == 1
 
 
 async def test_a_namespace_that_goes_takes_its_scopes_along(home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     home.site.admin.delete(namespace(home.name))
     response = await stream.until(lambda each: each.HasField("absent") or each.HasField("denied"))
     assert response.absent.reason == pb.ABSENT_REASON_WITHDRAWN
@@ -541,14 +558,14 @@ async def test_a_namespace_that_goes_takes_its_scopes_along(home: Home, stream: 
 async def test_a_tenant_that_the_namespace_may_no_longer_declare(site: Site, home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "one"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     home.annotate(tenants="another", readable_tenants=home.name)
     await stream.stale("NOT_PERMITTED")
     home.write(2, {"key": "two"})
     other = Scope(home.name, "marker")
     await stream.subscribe(other)
     await stream.until(lambda each: each.HasField("absent"))
-    assert [each.snapshot.version.revision for each in stream.received if each.HasField("snapshot")] == [1]
+    assert revisions(stream) == [1]
 
     late_port = free_port()
     with site.start(late_port, "late") as _, site_channel(site, late_port) as channel:
@@ -558,7 +575,7 @@ async def test_a_tenant_that_the_namespace_may_no_longer_declare(site: Site, hom
     assert late.stale.reason == "NOT_PERMITTED"
 
     home.annotate(tenants=home.name)
-    assert await stream.snapshot() == (2, {"key": "two"})
+    assert await stream.version() == (2, {"key": "two"})
 
 
 def site_channel(site: Site, port: int) -> grpc.Channel:
@@ -578,7 +595,7 @@ def write_tick(site: Site, time: str, stale: list[dict[str, str]] | None = None)
 async def test_heartbeats_carry_the_ticks_time_and_stand_still_with_it(site: Site, home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     write_tick(site, "2035-01-01T00:00:00.250000Z")
     await stream.heartbeat(lambda each: each.fresh_as_of.ToJsonString() == "2035-01-01T00:00:00.250Z")
     assert (await stream.heartbeat()).fresh_as_of.ToJsonString() == "2035-01-01T00:00:00.250Z"
@@ -603,8 +620,8 @@ async def test_a_heartbeat_never_overtakes_the_change_it_vouches_for(site: Site,
     async with asyncio.timeout(TIMEOUT):
         while seen < 20:
             response = await stream.read()
-            if response.HasField("snapshot"):
-                seen = response.snapshot.version.revision
+            if not response.HasField("heartbeat"):
+                seen = revisions(stream)[-1]
             elif response.heartbeat.fresh_as_of.ToJsonString().startswith("2036"):
                 assert response.heartbeat.fresh_as_of.ToDatetime().second <= seen
 
@@ -688,7 +705,7 @@ def test_a_server_that_serves_is_ready(site: Site) -> None:
 async def test_a_renewed_certificate_is_used_without_a_lost_stream(site: Site, home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
-    await stream.snapshot()
+    await stream.version()
     renewed = CertificateAuthority(site.directory / "renewed-tls")
     certificate = renewed.issue("server")
     before = [file.read_bytes() for file in (site.certificate.certificate_file, site.certificate.key_file)]
@@ -705,7 +722,7 @@ async def test_a_renewed_certificate_is_used_without_a_lost_stream(site: Site, h
         for file, content in zip((site.certificate.certificate_file, site.certificate.key_file), before, strict=True):
             file.write_bytes(content)
     home.write(2, {"key": "two"})
-    assert (await stream.snapshot())[0] == 2
+    assert (await stream.version())[0] == 2
 
 
 async def test_a_server_that_is_told_to_stop_sends_its_streams_away(site: Site, home: Home) -> None:
@@ -717,7 +734,7 @@ async def test_a_server_that_is_told_to_stop_sends_its_streams_away(site: Site, 
             stub = WatchServiceStub(channel)
             stream = Stream(stub.Watch(metadata=bearer(home.token)))
             await stream.subscribe(home.scope)
-            await stream.snapshot()
+            await stream.version()
             code = await asyncio.to_thread(server.stop)
             assert await stream.ended() == (grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         assert code == 0

@@ -56,6 +56,40 @@ def test_entries_that_are_not_what_the_digest_says_are_refused_and_asked_for_aga
     assert view.held[SCOPE].entries == {"a": "1"}
 
 
+def delta(base: dict[str, str], entries: dict[str, str], from_revision: int = 5, said: str = "") -> pb.WatchResponse:
+    """The difference between two sets of entries, from revision 5 to 6 unless told otherwise."""
+    version = Version(6, said or digest(entries))
+    before = Snapshot(SCOPE, Version(from_revision, digest(base)), base)
+    after = Snapshot(SCOPE, version, entries)
+    return pb.WatchResponse(delta=codec.write_delta(after, before.version, base.keys() | entries.keys()))
+
+
+def test_a_difference_to_what_is_held_leads_to_what_the_server_has(view: View) -> None:
+    base, entries = {"a": "1", "b": "1", "c": "1"}, {"a": "2", "c": "1", "d": ""}
+    view.take(snapshot(5, base), NOW)
+    event, (answer,) = view.take(delta(base, entries), NOW)
+    assert isinstance(event, Changed)
+    assert event.snapshot == Snapshot(SCOPE, Version(6, digest(entries)), entries)
+    assert (answer.acknowledge.version.revision, answer.acknowledge.error) == (6, "")
+
+
+def test_a_difference_whose_result_is_not_what_the_digest_says_is_asked_for_whole(view: View) -> None:
+    view.take(snapshot(5, {"a": "1"}), NOW)
+    event, (refusal, again) = view.take(delta({"a": "1"}, {"a": "2"}, said=digest({"a": "3"})), NOW)
+    assert event is None
+    assert refusal.acknowledge.error
+    assert not again.subscribe.HasField("known")
+    assert view.held[SCOPE].entries == {"a": "1"}
+
+
+def test_a_difference_to_something_else_than_what_is_held_is_answered_with_what_is_held(view: View) -> None:
+    event, (again,) = view.take(delta({"a": "1"}, {"a": "2"}), NOW)
+    assert (event, again.subscribe.HasField("known")) == (None, False)
+    view.take(snapshot(4, {"a": "1"}), NOW)
+    event, (again,) = view.take(delta({"a": "1"}, {"a": "2"}), NOW)
+    assert (event, again.subscribe.known.revision) == (None, 4)
+
+
 def test_the_same_version_again_is_no_news(view: View) -> None:
     view.take(snapshot(5, {"a": "1"}), NOW)
     event, _ = view.take(snapshot(5, {"a": "1"}), NOW)

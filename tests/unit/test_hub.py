@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tenantconfig.model import Scope, Snapshot, Version
+from tenantconfig.watch.history import VERSIONS
 from tenantconfig.watch.hub import Hub, Reply, Say, Watcher
 from tenantconfig.watch.standing import AbsentReason, Stale, StaleReason, Standing
 
@@ -67,7 +68,70 @@ def test_a_subscriber_gets_the_snapshot_and_each_change_once(hub: Hub, stream: S
     assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 5)]
     assert stream.replies() == []
     hub.settle(SCOPE, serving(6))
-    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 6)]
+    assert stream.replies() == [(Say.DELTA, SCOPE, 6)]
+
+
+def entries(revision: int, **texts: str) -> Standing:
+    snapshot = Snapshot(SCOPE, version(revision), texts)
+    return Standing(snapshot=snapshot, version=snapshot.version)
+
+
+def keys(stream: Stream) -> tuple[Say, int, set[str]]:
+    """The one reply that is owed: its kind, the revision of its base, and the keys that it tells of."""
+    reply = stream.watcher.next_reply()
+    assert reply
+    assert stream.watcher.next_reply() is None
+    return reply.say, reply.base.revision if reply.base else 0, set(reply.keys)
+
+
+def test_a_difference_tells_of_the_keys_that_changed_since_its_base(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, entries(1, same="1", changed="1", removed="1"))
+    stream.watcher.subscribe(SCOPE)
+    assert keys(stream) == (Say.SNAPSHOT, 0, set())
+    hub.settle(SCOPE, entries(2, same="1", changed="2", added="1"))
+    assert keys(stream) == (Say.DELTA, 1, {"changed", "removed", "added"})
+
+
+def test_a_slow_reader_gets_one_difference_over_all_that_it_missed(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, entries(1, a="1", b="1", c="1"))
+    stream.watcher.subscribe(SCOPE)
+    stream.replies()
+    hub.settle(SCOPE, entries(2, a="2", b="1", c="1"))
+    hub.settle(SCOPE, entries(3, a="2", b="2", c="1"))
+    assert keys(stream) == (Say.DELTA, 1, {"a", "b"})
+
+
+def test_who_comes_back_with_a_base_that_is_held_gets_the_difference_and_else_the_whole(hub: Hub) -> None:
+    for revision in range(1, VERSIONS + 3):
+        hub.settle(SCOPE, serving(revision))
+    for known, say in [
+        (version(2), Say.DELTA),
+        (version(1), Say.SNAPSHOT),
+        (Version(2, "another"), Say.SNAPSHOT),
+        (None, Say.SNAPSHOT),
+    ]:
+        stream = Stream(hub)
+        stream.watcher.subscribe(SCOPE, known)
+        assert [each[0] for each in stream.replies()] == [say], known
+
+
+def test_after_a_refusal_the_next_message_is_whole_and_then_differences_again(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(1))
+    stream.watcher.subscribe(SCOPE)
+    stream.replies()
+    stream.watcher.acknowledge(SCOPE, version(1), "not valid here")
+    hub.settle(SCOPE, serving(2))
+    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 2)]
+    hub.settle(SCOPE, serving(3))
+    assert stream.replies() == [(Say.DELTA, SCOPE, 3)]
+
+
+def test_what_was_withdrawn_in_between_is_told_whole(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(1))
+    hub.settle(SCOPE, withdrawn(1))
+    hub.settle(SCOPE, serving(2))
+    stream.watcher.subscribe(SCOPE, version(1))
+    assert stream.replies() == [(Say.SNAPSHOT, SCOPE, 2)]
 
 
 def test_a_slow_reader_skips_versions_and_is_woken_once(hub: Hub, stream: Stream) -> None:

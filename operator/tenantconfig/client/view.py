@@ -99,6 +99,8 @@ class View:
         kind = response.WhichOneof("response")
         if kind == "snapshot":
             return self._snapshot(codec.read_snapshot(response.snapshot), now)
+        if kind == "delta":
+            return self._delta(response.delta, now)
         if kind == "absent":
             return self._absent(response.absent, now), []
         if kind == "current":
@@ -121,6 +123,13 @@ class View:
         self._held[scope] = snapshot
         event = None if held and held.version == snapshot.version else Changed(snapshot, now)
         return event, [_acknowledge(snapshot, "")]
+
+    def _delta(self, delta: pb.Delta, now: datetime) -> tuple[Event | None, list[pb.WatchRequest]]:
+        scope = codec.scope_of(delta.scope)
+        held = self._held.get(scope)
+        if held is None or codec.read_version(delta.base) != held.version:
+            return None, [self._subscribe(scope, held)]  # it leads on from something else
+        return self._snapshot(codec.apply_delta(delta, held), now)
 
     def _absent(self, absent: pb.Absent, now: datetime) -> Event:
         scope = codec.scope_of(absent.scope)

@@ -13,23 +13,25 @@ from datetime import datetime
 from enum import Enum, auto
 
 from tenantconfig.model import Scope, Snapshot, Version
+from tenantconfig.watch.history import History
 from tenantconfig.watch.standing import UNKNOWN, AbsentReason, Stale, StaleReason, Standing
 
 
 class Published:
-    """A snapshot, and the bytes that the edge made of it once for all subscribers."""
+    """A snapshot, and the bytes that the edge made of it once for all subscribers: whole, or from a base."""
 
     __slots__ = ("encoded", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.encoded: bytes | None = None
+        self.encoded: dict[Version | None, bytes] = {}
 
 
 class Say(Enum):
     """The kinds of answer."""
 
     SNAPSHOT = auto()
+    DELTA = auto()
     CURRENT = auto()
     ABSENT = auto()
 
@@ -40,7 +42,9 @@ class Reply:
 
     say: Say
     scope: Scope
-    published: Published | None = None  # of SNAPSHOT
+    published: Published | None = None  # of SNAPSHOT and DELTA
+    base: Version | None = None  # of DELTA
+    keys: frozenset[str] = frozenset()  # of DELTA: those that may differ
     version: Version | None = None  # of CURRENT
     absent: AbsentReason | None = None  # of ABSENT
 
@@ -67,10 +71,11 @@ class Subscription:
 
 
 class _Slot:
-    __slots__ = ("published", "standing", "subscriptions")
+    __slots__ = ("history", "published", "standing", "subscriptions")
 
     def __init__(self) -> None:
         self.standing = UNKNOWN
+        self.history = History()
         self.published: Published | None = None
         self.subscriptions: dict[Watcher, Subscription] = {}
 
@@ -115,6 +120,7 @@ class Hub:
         """Take the scope's new standing, and owe it to whoever watches it."""
         slot = self._slots.setdefault(scope, _Slot())
         before, slot.standing = slot.standing, standing
+        slot.history.step(before.snapshot, standing.snapshot)
         if slot.published is None or slot.published.snapshot is not standing.snapshot:
             slot.published = Published(standing.snapshot) if standing.snapshot else None
         if standing.stale:
@@ -158,14 +164,20 @@ class Hub:
     def any_stale(self) -> bool:
         return bool(self._stale or self._unverified)
 
-    def reply(self, scope: Scope, known: Version | None, said: Version | AbsentReason | None = None) -> Reply | None:
-        """What to tell someone who knows `known` and was told `said`."""
+    def reply(
+        self, scope: Scope, known: Version | None, said: Version | AbsentReason | None = None, *, whole: bool = True
+    ) -> Reply | None:
+        """What to tell someone who knows `known` and was told `said`; with `whole`, no differences."""
         slot = self._slots.get(scope)
         standing = slot.standing if slot else UNKNOWN
         say = answer(standing, known, said)
         if say is None:
             return None
         if say is Say.SNAPSHOT and slot:
+            base = None if whole else known if said is None else said
+            keys = slot.history.since(base) if isinstance(base, Version) else None
+            if keys is not None and isinstance(base, Version):
+                return Reply(Say.DELTA, scope, published=slot.published, base=base, keys=keys)
             return Reply(say, scope, published=slot.published)
         return Reply(say, scope, version=standing.version, absent=standing.absent)
 
@@ -227,7 +239,7 @@ class Watcher:
         """What to say next; None when nothing is owed."""
         while subscription := self._next_owed():
             subscription.owed = False
-            reply = self._hub.reply(subscription.scope, subscription.known, subscription.said)
+            reply = self._hub.reply(subscription.scope, subscription.known, subscription.said, whole=subscription.whole)
             if reply:
                 _note(subscription, reply)
                 return reply

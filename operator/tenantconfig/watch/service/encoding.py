@@ -1,6 +1,6 @@
 """What the hub says, as bytes for the wire. Pure."""
 
-from tenantconfig.model import Scope, Version
+from tenantconfig.model import Scope, Snapshot, Version
 from tenantconfig.watch.hub import Hub, Reply, Say, Watcher
 from tenantconfig.watch.standing import AbsentReason, Stale
 from tenantconfig.watch.v1 import codec
@@ -29,16 +29,22 @@ def snapshot_response(hub: Hub, scope: Scope, known: Version | None) -> bytes:
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """A reply as it goes over the wire; a snapshot's bytes are made once for all subscribers."""
+    """A reply as it goes over the wire; the bytes of a version, or of it from a base, are made once for all."""
     published = reply.published
     if published is None:
         if reply.say is Say.CURRENT:
             return pb.WatchResponse(current=_current(reply)).SerializeToString()
         return pb.WatchResponse(absent=_absent(reply)).SerializeToString()
-    if published.encoded is None:
-        snapshot = codec.write_snapshot(published.snapshot)
-        published.encoded = pb.WatchResponse(snapshot=snapshot).SerializeToString()
-    return published.encoded
+    encoded = published.encoded.get(reply.base)
+    if encoded is None:
+        encoded = published.encoded[reply.base] = _content(published.snapshot, reply).SerializeToString()
+    return encoded
+
+
+def _content(snapshot: Snapshot, reply: Reply) -> pb.WatchResponse:
+    if reply.base:
+        return pb.WatchResponse(delta=codec.write_delta(snapshot, reply.base, reply.keys))
+    return pb.WatchResponse(snapshot=codec.write_snapshot(snapshot))
 
 
 def encode_denied(scope: Scope, reason: str) -> bytes:

@@ -1,6 +1,7 @@
 """Between the messages of the protocol and the values of the model."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -48,6 +49,26 @@ def write_snapshot(snapshot: model.Snapshot) -> pb.Snapshot:
     return pb.Snapshot(
         scope=write_scope(snapshot.scope), version=write_version(snapshot.version), entries=dict(snapshot.entries)
     )
+
+
+def write_delta(snapshot: model.Snapshot, base: model.Version, keys: Collection[str]) -> pb.Delta:
+    """How to come from `base` to the snapshot, given the keys in which they may differ."""
+    return pb.Delta(
+        scope=write_scope(snapshot.scope),
+        base=write_version(base),
+        version=write_version(snapshot.version),
+        changed={key: snapshot.entries[key] for key in keys if key in snapshot.entries},
+        removed=sorted(key for key in keys if key not in snapshot.entries),
+    )
+
+
+def apply_delta(message: pb.Delta, base: model.Snapshot) -> model.Snapshot:
+    """What `base` becomes by a difference; whether it is what the server means, its digest tells."""
+    version = model.Version(message.version.revision, message.version.digest)
+    entries = {**base.entries, **message.changed}
+    for key in message.removed:
+        entries.pop(key, None)
+    return model.Snapshot(base.scope, version, entries)
 
 
 def scope_of(message: pb.Scope) -> model.Scope:
