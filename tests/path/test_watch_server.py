@@ -610,6 +610,24 @@ async def test_heartbeats_carry_the_ticks_time_and_stand_still_with_it(site: Sit
     assert stale.verified_as_of.ToJsonString() == "2035-01-01T00:00:00Z"
 
 
+async def test_a_client_that_takes_nothing_is_sent_away_and_holds_up_nobody(
+    site: Site, home: Home, stream: Stream, streams: Callable[[str], Stream]
+) -> None:
+    stuck = streams(home.token)
+    home.publish(1, {"key": "x" * 900_000})
+    for each in (stuck, stream):
+        await each.subscribe(home.scope)
+        await each.version()
+    for revision in range(2, 22):  # more than the buffers between the two hold
+        home.write(revision, {"key": str(revision) * 400_000})
+        assert (await stream.version())[0] == revision
+    server = site.server
+    assert server
+    await stream.heartbeat(lambda _: "has taken nothing" in server.output())
+    code, details = await stuck.ended()
+    assert (code, "taken nothing" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+
+
 async def test_a_heartbeat_never_overtakes_the_change_it_vouches_for(site: Site, home: Home, stream: Stream) -> None:
     await stream.subscribe(home.scope)
     await stream.absent()

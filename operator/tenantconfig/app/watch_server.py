@@ -120,10 +120,14 @@ def _expose(port: int, service: WatchService, server: Server) -> None:
             sent = CounterMetricFamily("tenantconfig_watch_messages", "Messages sent on streams.", labels=["kind"])
             for kind, count in list(service.sent.items()):
                 sent.add_metric([kind], count)
+            ended = CounterMetricFamily("tenantconfig_watch_streams_ended", "Streams cut off.", labels=["reason"])
+            for reason, count in list(service.ended.items()):
+                ended.add_metric([reason], count)
             return [
                 GaugeMetricFamily("tenantconfig_watch_streams", "Open streams.", len(service.streams)),
                 GaugeMetricFamily("tenantconfig_watch_subscriptions", "Subscriptions.", service.subscriptions),
                 sent,
+                ended,
             ]
 
     REGISTRY.register(Streams())

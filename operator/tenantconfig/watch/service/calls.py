@@ -24,6 +24,7 @@ SERVICE = "tenantconfig.watch.v1.WatchService"
 MAX_STREAMS = 20_000
 LONGEST_PULSE_SECONDS = 4.0  # heartbeats come at least this often
 SHORTEST_PULSE_SECONDS = 1.0  # and at most this often
+STUCK_SECONDS = 30.0  # a client that takes nothing for that long is sent away; others do not notice it
 BATCH = 100  # streams that are woken before others get their turn
 DRAIN_SECONDS = 5.0  # the most that ending all streams is spread over
 DRAIN_PER_SECOND = 500
@@ -48,6 +49,7 @@ class WatchService:
         self, hub: Hub, verifier: Verifier, rights: Rights, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self.sent: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
         self.streams: set[Stream] = set()
         self._hub = hub
         self._verifier = verifier
@@ -83,11 +85,19 @@ class WatchService:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), LONGEST_PULSE_SECONDS - SHORTEST_PULSE_SECONDS)
             self._news.clear()
+            now = asyncio.get_running_loop().time()
             for index, stream in enumerate(list(self.streams)):
+                if stream.sending_since is not None and now - stream.sending_since > STUCK_SECONDS:
+                    self._cut(stream)
                 stream.beat()
                 if index % BATCH == BATCH - 1:
                     await asyncio.sleep(0)
             await asyncio.sleep(SHORTEST_PULSE_SECONDS)
+
+    def _cut(self, stream: Stream) -> None:
+        logger.info("a stream of %s has taken nothing for %g s: ended", stream.claims.issuer, STUCK_SECONDS)
+        stream.cut(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the client has taken nothing for {STUCK_SECONDS:g} s")
+        self.ended["stuck"] += 1
 
     async def drain(self) -> None:
         """End all streams, spread out so that their clients do not reach the next server as one."""
@@ -112,6 +122,10 @@ class WatchService:
         self.streams.add(stream)
         try:
             end = await self._write(stream, context)
+        except asyncio.CancelledError:
+            if stream.end is None:
+                raise  # the client is gone
+            end = stream.end
         finally:
             self.streams.discard(stream)
             expiry.cancel()
@@ -134,7 +148,9 @@ class WatchService:
                 await stream.wait()
             else:
                 kind, encoded = message
+                stream.sending_since = asyncio.get_running_loop().time()
                 await context.write(encoded)
+                stream.sending_since = None
                 self.sent[kind] += 1
         return stream.end
 

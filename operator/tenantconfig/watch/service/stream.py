@@ -23,12 +23,26 @@ logger = logging.getLogger(__name__)
 class Stream:
     """The state of a call."""
 
-    __slots__ = ("_denied", "_hub", "_rights", "_subscribed", "_waiter", "claims", "end", "heartbeat_due", "watcher")
+    __slots__ = (
+        "_denied",
+        "_hub",
+        "_rights",
+        "_subscribed",
+        "_waiter",
+        "claims",
+        "end",
+        "heartbeat_due",
+        "sending_since",
+        "task",
+        "watcher",
+    )
 
     def __init__(self, hub: Hub, claims: Claims, rights: Rights) -> None:
         self.claims = claims
         self.watcher = Watcher(hub, self.wake)
         self.end: End | None = None
+        self.task = asyncio.current_task()  # that writes
+        self.sending_since: float | None = None  # the event loop's time; None while nothing is on its way
         self.heartbeat_due = False
         self._hub = hub
         self._rights = rights
@@ -50,6 +64,12 @@ class Stream:
         if self.end is None:
             self.end = (code, message)
             self.wake()
+
+    def cut(self, code: grpc.StatusCode, message: str) -> None:
+        """End the stream though a message cannot be sent: the client takes none."""
+        self.finish(code, message)
+        if self.task:
+            self.task.cancel()
 
     def beat(self) -> None:
         self.heartbeat_due = True
