@@ -35,6 +35,7 @@ from harness.controlplane import ControlPlane
 from harness.install import BASE, install
 from harness.processes import Process
 from harness.system import COMMAND, versions
+from harness.wait import wait_for
 from tenantconfig.client import Changed, Connection, Disconnected, Event, Fresh, Gone, Unchanged, watch
 from tenantconfig.model import Scope, Snapshot, Version, digest
 from tenantconfig.watch.v1 import codec
@@ -63,6 +64,7 @@ class Site:
     certificate: Certificate
     login: TokenIssuer
     port: int
+    metrics_port: int
     server: Process | None = None
 
     @property
@@ -76,7 +78,7 @@ class Site:
         authority = CertificateAuthority(directory / "tls")
         controller = admin.as_service_account(NAMESPACE, "controller")
         certificate, login = authority.issue("server"), TokenIssuer("https://login.example")
-        return cls(directory, plane, admin, controller, authority, certificate, login, free_port())
+        return cls(directory, plane, admin, controller, authority, certificate, login, free_port(), free_port())
 
     def issuers(self) -> Path:
         """The cluster's own issuer as the manifests have it, and a login service."""
@@ -165,7 +167,7 @@ class Home:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) -> Iterator[Site]:
     site = Site.of(tmp_path_factory.mktemp("watch"), control_plane)
-    site.server = site.start(site.port)
+    site.server = site.start(site.port, "watch-server", f"--metrics-port={site.metrics_port}")
     yield site
     site.server.stop()
 
@@ -608,6 +610,30 @@ async def test_heartbeats_carry_the_ticks_time_and_stand_still_with_it(site: Sit
     (stale,) = heartbeat.stale
     assert (stale.scope.tenant, stale.reason) == (home.name, "Throttled")
     assert stale.verified_as_of.ToJsonString() == "2035-01-01T00:00:00Z"
+
+
+async def test_operators_see_who_has_which_version(site: Site, home: Home, stream: Stream) -> None:
+    version = home.publish(1, {"key": "hush"})
+    await stream.say(subscribe=pb.Subscribe(scope=message(home.scope), subscriber="pod-1"))
+    await stream.version()
+    refusal = pb.Acknowledge(scope=message(home.scope), version=codec.write_version(version), error="not a number")
+    await stream.say(acknowledge=refusal)
+    said = {"revision": 1, "digest": version.digest}
+    refused = {"subscriber": "pod-1", "told": said, "acknowledged": None, "error": "not a number"}
+
+    def seen(path: str) -> str:
+        with urlopen(f"http://{HOST}:{site.metrics_port}{path}", timeout=TIMEOUT) as answer:
+            return str(answer.read().decode())
+
+    def delivered() -> list[Any]:
+        return [each["subscribers"] for each in json.loads(seen(f"/delivery?tenant={home.name}"))]
+
+    await asyncio.to_thread(wait_for, lambda: delivered() == [[refused]], "the refusal")
+    assert 'acknowledgements_total{outcome="refused"}' in seen("/metrics")
+    await stream.say(acknowledge=pb.Acknowledge(scope=message(home.scope), version=codec.write_version(version)))
+    applied = refused | {"acknowledged": said, "error": ""}
+    await asyncio.to_thread(wait_for, lambda: delivered() == [[applied]], "the acknowledgement")
+    assert "hush" not in seen("/delivery") + seen("/metrics")
 
 
 async def test_a_client_that_takes_nothing_is_sent_away_and_holds_up_nobody(

@@ -1,10 +1,15 @@
-"""What Prometheus and kubelet ask of a process, on one port in plain HTTP: `/ready`; anything else is the metrics."""
+"""What Prometheus, kubelet and people ask of a process, on one port in plain HTTP.
 
+`/ready`, the views that the process has, such as `/delivery`; anything else is the metrics.
+"""
+
+import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
@@ -13,6 +18,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 READY_PATH = "/ready"
+NO_VIEWS: "Mapping[str, View]" = {}
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -26,18 +32,24 @@ class _Silent(WSGIRequestHandler):
         """Probes come every few seconds, and say nothing worth a line."""
 
 
-def serve(port: int, ready: Callable[[], bool]) -> int:
+View = Callable[[Mapping[str, str]], object]  # from the query's parameters to what is shown as JSON
+
+
+def serve(port: int, ready: Callable[[], bool], views: Mapping[str, View] = NO_VIEWS) -> int:
     """Answer in threads of their own for as long as the process lives; returns the port. Raises OSError."""
-    server = make_server("", port, application(ready), server_class=_Server, handler_class=_Silent)
+    server = make_server("", port, application(ready, views), server_class=_Server, handler_class=_Silent)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     return server.server_port
 
 
-def application(ready: Callable[[], bool]) -> "WSGIApplication":
-    """Readiness as `ready` says at the time, beside the metrics."""
+def application(ready: Callable[[], bool], views: Mapping[str, View] = NO_VIEWS) -> "WSGIApplication":
+    """Readiness as `ready` says at the time, and the views by their paths, beside the metrics."""
     metrics: WSGIApplication = make_wsgi_app()
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if view := views.get(environ["PATH_INFO"]):
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps(view(dict(parse_qsl(environ["QUERY_STRING"])))).encode(), b"\n"]
         if environ["PATH_INFO"] != READY_PATH:
             return metrics(environ, start_response)
         status = HTTPStatus.OK if ready() else HTTPStatus.SERVICE_UNAVAILABLE

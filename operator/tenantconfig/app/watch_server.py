@@ -4,8 +4,9 @@ import asyncio
 import logging
 import signal
 import time
+from collections import Counter
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -16,6 +17,7 @@ from tenantconfig.app.issuers import fetcher, name_issuers, read_issuers
 from tenantconfig.identity import Keys, Verifier
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.settings import WatchServerSettings
+from tenantconfig.watch.delivery import behind, deliveries
 from tenantconfig.watch.feed import CONFIGMAPS_PATH, CONFIGMAPS_SELECTOR, NAMESPACES_PATH, Feed
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.informer import Informer
@@ -25,6 +27,10 @@ from tenantconfig.watch.service.server import CertificateFiles, CertificateInval
 CONFIGMAPS_SILENCE_SECONDS = 20.0  # the tick comes every 2 s: beyond this the connection is taken for dead
 NAMESPACES_SILENCE_SECONDS = 90.0  # bookmarks come about once a minute
 EXPIRY_SECONDS = 5.0  # between looks at what time alone changes
+
+ANSWER_SECONDS = 10.0  # the longest that a scrape waits for the event loop
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +52,7 @@ async def _serve(settings: WatchServerSettings) -> None:
         feed.on_rights = service.reauthorize
         server = Server(service)
         if settings.metrics_port is not None:
-            _expose(settings.metrics_port, service, server)
+            _expose(settings.metrics_port, hub, service, server)
         await _listen(server, settings)
         await _until_stopped(server, _make_ready(server, feed, keys, cluster), service.pulse(), _expire(feed))
     finally:
@@ -112,26 +118,50 @@ async def _listen(server: Server, settings: WatchServerSettings) -> None:
     logger.info("listening on port %d%s", port, "" if files else ", in plaintext")
 
 
-def _expose(port: int, service: WatchService, server: Server) -> None:
-    """Metrics and readiness."""
+def _expose(port: int, hub: Hub, service: WatchService, server: Server) -> None:
+    """Metrics, readiness, and who has which version. Threads ask for them; the event loop, whose they are, answers."""
+    loop = asyncio.get_running_loop()
+
+    def asked(answer: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(answer, loop).result(ANSWER_SECONDS)
+
+    async def delivered(tenant: str) -> list[dict[str, Any]]:
+        return list(deliveries(hub, tenant))
 
     class Streams(Collector):
         def collect(self) -> list[Metric]:
-            sent = CounterMetricFamily("tenantconfig_watch_messages", "Messages sent on streams.", labels=["kind"])
-            for kind, count in list(service.sent.items()):
-                sent.add_metric([kind], count)
-            ended = CounterMetricFamily("tenantconfig_watch_streams_ended", "Streams cut off.", labels=["reason"])
-            for reason, count in list(service.ended.items()):
-                ended.add_metric([reason], count)
-            return [
-                GaugeMetricFamily("tenantconfig_watch_streams", "Open streams.", len(service.streams)),
-                GaugeMetricFamily("tenantconfig_watch_subscriptions", "Subscriptions.", service.subscriptions),
-                sent,
-                ended,
-            ]
+            return asked(_metrics(hub, service))
+
+        def describe(self) -> list[Metric]:
+            return []  # or the registry would collect at once, in the event loop's own thread
 
     REGISTRY.register(Streams())
     try:
-        probes.serve(port, lambda: server.ready)
+        views = {"/delivery": lambda query: asked(delivered(query.get("tenant", "")))}
+        probes.serve(port, lambda: server.ready, views)
     except OSError as error:
         raise Failure(f"cannot serve metrics on port {port}: {error.strerror}") from None
+
+
+async def _metrics(hub: Hub, service: WatchService) -> list[Metric]:
+    counters = {
+        "messages": ("Messages sent on streams.", "kind", service.sent),
+        "acknowledgements": ("Versions that clients applied or refused.", "outcome", service.acknowledgements),
+        "streams_ended": ("Streams cut off.", "reason", service.ended),
+    }
+    gauges = {
+        "streams": ("Open streams.", len(service.streams)),
+        "subscriptions": ("Subscriptions.", service.subscriptions),
+        "subscriptions_behind": ("Subscriptions that have not acknowledged the latest version.", behind(hub)),
+    }
+    return [
+        *(GaugeMetricFamily(f"tenantconfig_watch_{name}", about, value) for name, (about, value) in gauges.items()),
+        *(_counter(f"tenantconfig_watch_{name}", *described) for name, described in counters.items()),
+    ]
+
+
+def _counter(name: str, about: str, label: str, counts: Counter[str]) -> Metric:
+    family = CounterMetricFamily(name, about, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family

@@ -7,7 +7,7 @@ there is then. So a slow reader skips versions, costs nobody anything, and
 publishing waits for no one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -184,6 +184,12 @@ class Hub:
     def subscribe(self, subscription: Subscription) -> None:
         self._slots.setdefault(subscription.scope, _Slot()).subscriptions[subscription.watcher] = subscription
 
+    def watched(self) -> Iterator[tuple[Scope, Standing, Collection[Subscription]]]:
+        """The scopes that have subscribers, and these."""
+        for scope, slot in self._slots.items():
+            if slot.subscriptions:
+                yield scope, slot.standing, slot.subscriptions.values()
+
     def unsubscribe(self, subscription: Subscription) -> None:
         slot = self._slots[subscription.scope]
         del slot.subscriptions[subscription.watcher]
@@ -269,5 +275,7 @@ def _note(subscription: Subscription, reply: Reply) -> None:
     if reply.published:
         subscription.said = reply.published.snapshot.version
         subscription.whole = False
+    elif reply.say is Say.CURRENT:
+        subscription.said = subscription.acknowledged = reply.version
     else:
-        subscription.said = reply.version if reply.say is Say.CURRENT else reply.absent
+        subscription.said = reply.absent

@@ -50,6 +50,7 @@ class WatchService:
     ) -> None:
         self.sent: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.acknowledgements: Counter[str] = Counter()
         self.streams: set[Stream] = set()
         self._hub = hub
         self._verifier = verifier
@@ -139,7 +140,7 @@ class WatchService:
             raise Refused(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         if len(self.streams) >= MAX_STREAMS:
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the server takes {MAX_STREAMS} streams")
-        return Stream(self._hub, claims, self._rights)
+        return Stream(self._hub, claims, self._rights, self.acknowledgements)
 
     async def _write(self, stream: Stream, context: Context) -> End:
         while stream.end is None:

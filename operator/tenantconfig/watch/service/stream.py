@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 
 import grpc
 
@@ -14,6 +15,7 @@ from tenantconfig.watch.v1 import watch_pb2 as pb
 
 MAX_SUBSCRIPTIONS = 5_000  # of one stream
 MAX_SUBSCRIBER = 256  # characters
+MAX_ERROR = 1024
 
 End = tuple[grpc.StatusCode, str]
 
@@ -24,6 +26,7 @@ class Stream:
     """The state of a call."""
 
     __slots__ = (
+        "_acknowledgements",
         "_denied",
         "_hub",
         "_rights",
@@ -37,8 +40,9 @@ class Stream:
         "watcher",
     )
 
-    def __init__(self, hub: Hub, claims: Claims, rights: Rights) -> None:
+    def __init__(self, hub: Hub, claims: Claims, rights: Rights, acknowledgements: Counter[str]) -> None:
         self.claims = claims
+        self._acknowledgements = acknowledgements
         self.watcher = Watcher(hub, self.wake)
         self.end: End | None = None
         self.task = asyncio.current_task()  # that writes
@@ -117,7 +121,8 @@ class Stream:
         scope, version = codec.read_scope(request.scope), codec.read_version(request.version)
         if version is None:
             raise codec.Malformed("version.revision: is required")
-        self.watcher.acknowledge(scope, version, request.error)
+        self.watcher.acknowledge(scope, version, request.error[:MAX_ERROR])
+        self._acknowledgements["refused" if request.error else "applied"] += 1
         if request.error:
             logger.info("a subscriber refused %s revision %d", scope, version.revision)
 
