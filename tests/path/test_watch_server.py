@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from harness.install import BASE, install
 from harness.processes import Process
 from harness.system import COMMAND, versions
 from harness.wait import wait_for
-from tenantconfig.client import Changed, Connection, Disconnected, Event, Fresh, Gone, Unchanged, watch
+from tenantconfig.client import Changed, Connection, Disconnected, Event, Fresh, Gone, Unchanged, View, watch
 from tenantconfig.model import Scope, Snapshot, Version, digest
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
@@ -164,9 +165,18 @@ class Home:
         self.site.admin.patch(namespace(self.name), {"metadata": {"annotations": named}})
 
 
+TICK = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "tenantconfig-tick", "namespace": NAMESPACE, "labels": {"tenantconfig.dev/tenant": ""}},
+}
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) -> Iterator[Site]:
     site = Site.of(tmp_path_factory.mktemp("watch"), control_plane)
+    if site.admin.exists(TICK):  # of other tests, from a time to come
+        site.controller.delete(TICK)
     site.server = site.start(site.port, "watch-server", f"--metrics-port={site.metrics_port}")
     yield site
     site.server.stop()
@@ -174,7 +184,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) 
 
 @pytest.fixture
 def home(site: Site) -> Home:
-    name = f"watched-{next(_numbers)}"
+    name = f"watched-{uuid.uuid4().hex[:8]}"  # other modules that use this fixture count for themselves
     site.admin.create(namespace(name, {"tenantconfig.dev/tenants": name}))
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app", "namespace": name}}
     site.admin.create(account)
@@ -589,9 +599,7 @@ def site_channel(site: Site, port: int) -> grpc.Channel:
 
 
 def write_tick(site: Site, time: str, stale: list[dict[str, str]] | None = None) -> None:
-    metadata = {"name": "tenantconfig-tick", "namespace": NAMESPACE, "labels": {"tenantconfig.dev/tenant": ""}}
-    data = {"freshAsOf": time, "stale": json.dumps(stale or [])}
-    site.controller.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    site.controller.apply({**TICK, "data": {"freshAsOf": time, "stale": json.dumps(stale or [])}})
 
 
 async def test_heartbeats_carry_the_ticks_time_and_stand_still_with_it(site: Site, home: Home, stream: Stream) -> None:
@@ -791,7 +799,7 @@ async def test_a_server_that_is_told_to_stop_sends_its_streams_away(site: Site, 
 async def watching(site: Site, port: int, home: Home) -> AsyncIterator[Callable[[type[Event]], Any]]:
     """Our client's events; gives a function that waits for the next of a kind."""
     connection = Connection(f"{HOST}:{port}", site.token_file(home.token), site.authority.ca_file)
-    async with aclosing(watch(connection, [home.scope])) as events:
+    async with aclosing(watch(connection, View([home.scope]))) as events:
 
         async def following(kind: type[Event]) -> Event:
             async with asyncio.timeout(TIMEOUT):
@@ -826,7 +834,7 @@ async def test_the_client_reads_its_token_again(site: Site) -> None:
 
     file = site.token_file(token(3))
     connection = Connection(site.address, file, site.authority.ca_file)
-    async with aclosing(watch(connection, [Scope("acme", "no-such")])) as events, asyncio.timeout(TIMEOUT):
+    async with aclosing(watch(connection, View([Scope("acme", "no-such")]))) as events, asyncio.timeout(TIMEOUT):
         assert isinstance(await anext(events), Gone)
         file.write_text(token(600))
         ended = await anext(event async for event in events if isinstance(event, Disconnected))

@@ -1,5 +1,7 @@
 """What becomes of a client without a token that can be sent."""
 
+import subprocess
+import sys
 from contextlib import aclosing
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tenantconfig.cli import main
-from tenantconfig.client import NO_CREDENTIALS, Connection, Disconnected, get, watch
+from tenantconfig.client import NO_CREDENTIALS, Connection, Disconnected, View, get, watch
 from tenantconfig.model import Scope
 
 SCOPE = Scope("acme")
@@ -40,7 +42,7 @@ def test_a_file_that_holds_no_token_is_one_line(unusable: Path, command: str) ->
 
 async def test_a_file_that_is_not_there_is_told_and_tried_again(tmp_path: Path) -> None:
     connection = Connection("127.0.0.1:1", tmp_path / "token", insecure=True)
-    async with aclosing(watch(connection, [SCOPE])) as events:
+    async with aclosing(watch(connection, View([SCOPE]))) as events:
         for _ in range(2):
             ended = await anext(events)
             assert isinstance(ended, Disconnected)
@@ -54,3 +56,10 @@ async def test_a_file_that_is_not_there_is_told_and_tried_again(tmp_path: Path) 
     asked, _ = await get(connection, SCOPE)
     assert isinstance(asked, Disconnected)
     assert asked.code == NO_CREDENTIALS
+
+
+def test_the_client_needs_nothing_of_the_operator() -> None:
+    operators = ["aiohttp", "boto3", "jwt", "kopf", "kubernetes", "prometheus_client", "rfc8785"]
+    code = f"import sys, tenantconfig.client; print([name for name in {operators} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

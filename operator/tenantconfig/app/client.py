@@ -14,6 +14,7 @@ from tenantconfig.client import (
     Event,
     Fresh,
     Gone,
+    View,
     get,
     watch,
 )
@@ -43,7 +44,7 @@ def _connection(settings: ClientSettings) -> Connection:
 
 async def _watch(settings: ClientSettings) -> None:
     console = _Console(settings, Printer(settings.output))
-    async with aclosing(watch(_connection(settings), [settings.scope])) as events:
+    async with aclosing(watch(_connection(settings), View([settings.scope]))) as events:
         async for event in events:
             console.show(event)
 

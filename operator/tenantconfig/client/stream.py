@@ -9,9 +9,10 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +72,21 @@ class TokenUnusable(Exception):
 class Connection:
     """How to reach a watch server."""
 
-    server: str  # HOST:PORT
+    server: str  # HOST:PORT, or several with commas between them
     token_file: Path  # read again for each stream
     ca_file: Path | None = None  # None: what the system trusts
     insecure: bool = False  # no TLS
 
-    def channel(self) -> grpc.aio.Channel:
+    @property
+    def servers(self) -> Sequence[str]:
+        return [part.strip() for part in self.server.split(",")]
+
+    def channel(self, server: str) -> grpc.aio.Channel:
         """Raises OSError when the CA file cannot be read."""
         if self.insecure:
-            return grpc.aio.insecure_channel(self.server, options=OPTIONS)
+            return grpc.aio.insecure_channel(server, options=OPTIONS)
         roots = self.ca_file.read_bytes() if self.ca_file else None
-        return grpc.aio.secure_channel(self.server, grpc.ssl_channel_credentials(roots), options=OPTIONS)
+        return grpc.aio.secure_channel(server, grpc.ssl_channel_credentials(roots), options=OPTIONS)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Raises TokenUnusable."""
@@ -98,11 +103,12 @@ class _Silent(Exception):
     """Nothing came for too long."""
 
 
-async def watch(connection: Connection, scopes: Sequence[Scope], subscriber: str = "") -> AsyncGenerator[Event, None]:
-    """What happens to the scopes, from the first version on; never ends by itself. Close it after use."""
-    view, failures = View(scopes, subscriber), 0
-    async with connection.channel() as channel:
-        while True:
+async def watch(connection: Connection, view: View) -> AsyncGenerator[Event, None]:
+    """What happens to the scopes of a view, from what it holds on; never ends by itself. Close it after use."""
+    failures = 0
+    async with AsyncExitStack() as stack:
+        channels = [await stack.enter_async_context(connection.channel(server)) for server in connection.servers]
+        for channel in cycle(channels):
             try:
                 last_token = connection.metadata()
                 async with _opened(channel, last_token) as call:
@@ -192,7 +198,7 @@ async def get(
     connection: Connection, scope: Scope
 ) -> tuple[Changed | Unchanged | Gone | Disconnected, StaleScope | None]:
     """A scope as it is now, and whether that may not be the latest."""
-    async with connection.channel() as channel:
+    async with connection.channel(connection.servers[0]) as channel:
         method = channel.unary_unary(
             GET_SNAPSHOT, pb.GetSnapshotRequest.SerializeToString, pb.GetSnapshotResponse.FromString
         )

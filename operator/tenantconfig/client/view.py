@@ -4,7 +4,7 @@ Nothing is believed whose digest does not match its entries, nothing older
 replaces what is held, and values are dropped only when they were withdrawn.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -77,13 +77,26 @@ class Disconnected:
 Event = Changed | Unchanged | Gone | Denied | Fresh | Disconnected
 
 
+# Gets a scope and its new entries; returns why they cannot be used, or an empty text.
+Validator = Callable[[Scope, Mapping[str, str]], str]
+
+NOTHING_HELD: Mapping[Scope, Snapshot] = {}
+
+
 class View:
     """The scopes of a subscriber and what is held of them."""
 
-    def __init__(self, scopes: Iterable[Scope], subscriber: str = "") -> None:
+    def __init__(
+        self,
+        scopes: Iterable[Scope],
+        subscriber: str = "",
+        held: Mapping[Scope, Snapshot] = NOTHING_HELD,
+        validator: Validator | None = None,
+    ) -> None:
         self._scopes = tuple(scopes)
         self._subscriber = subscriber
-        self._held: dict[Scope, Snapshot] = {}
+        self._validator = validator
+        self._held = dict(held)
         self._withdrawn: dict[Scope, int] = {}  # the revision that was dropped: a server that lags may still serve it
 
     @property
@@ -120,9 +133,20 @@ class View:
             return None, [_acknowledge(snapshot, "a newer revision is held")]
         if snapshot.version.revision <= self._withdrawn.get(scope, 0):
             return None, [_acknowledge(snapshot, "the revision was withdrawn")]
+        if held and held.version == snapshot.version:
+            return None, [_acknowledge(snapshot, "")]
+        if error := self._refusal(snapshot):
+            return None, [_acknowledge(snapshot, error)]
         self._held[scope] = snapshot
-        event = None if held and held.version == snapshot.version else Changed(snapshot, now)
-        return event, [_acknowledge(snapshot, "")]
+        return Changed(snapshot, now), [_acknowledge(snapshot, "")]
+
+    def _refusal(self, snapshot: Snapshot) -> str:
+        if self._validator is None:
+            return ""
+        try:
+            return self._validator(snapshot.scope, snapshot.entries)
+        except Exception as error:  # what it says may quote a value
+            return f"the validator failed with {type(error).__name__}"
 
     def _delta(self, delta: pb.Delta, now: datetime) -> tuple[Event | None, list[pb.WatchRequest]]:
         scope = codec.scope_of(delta.scope)

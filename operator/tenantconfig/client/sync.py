@@ -1,0 +1,90 @@
+"""The client for threads: the asyncio client, on an event loop in a thread of its own.
+
+with connect("watch-server:8443", Scope("acme", "prod"), token_file=…, ca_file=…) as client:
+    client.wait_ready(10)
+    limit = client.config.get_int("tenant_config_max_orders")
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tenantconfig.client import aio
+from tenantconfig.client.aio import OnChange, OnState
+from tenantconfig.client.config import Config
+from tenantconfig.model import Scope
+
+T = TypeVar("T")
+
+
+def connect(server: str, scopes: Scope | Iterable[Scope], **options: Any) -> "Client":
+    """A client, to be opened with `with`; the arguments are those of `aio.connect`."""
+    return Client(lambda: aio.connect(server, scopes, **options))
+
+
+class Client:
+    """See `connect`. Callbacks run in the client's thread: they hold up later ones, and nothing else."""
+
+    def __init__(self, made: Callable[[], aio.Client]) -> None:
+        self._client = made()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def configs(self) -> Mapping[Scope, Config]:
+        """The current values, by scope."""
+        return self._client.configs
+
+    @property
+    def config(self) -> Config:
+        """The scope's, if it is the only one."""
+        return self._client.config
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=run, args=[self._loop], name="tenantconfig", daemon=True)
+        self._thread.start()
+        self._call(self._client.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the stream and the thread; the configs keep their values, and go stale."""
+        if self._loop and self._thread:
+            self._call(self._client.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop = self._thread = None
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Until there are values for every scope. Raises NotReady when there are none in time, or cannot be."""
+        self._call(self._client.wait_ready(timeout))
+
+    def on_change(self, callback: OnChange) -> Callable[[], None]:
+        """Call back after each change; returns how to stop that."""
+        return self._client.on_change(callback)
+
+    def on_state(self, callback: OnState) -> Callable[[], None]:
+        """Call back when a config's state has changed; returns how to stop that."""
+        return self._client.on_state(callback)
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            coroutine.close()
+            raise RuntimeError("the client is not open: use it in a `with` block")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def run(loop: asyncio.AbstractEventLoop) -> None:
+    """What the thread does, until the loop is stopped."""
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()

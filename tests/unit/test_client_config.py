@@ -1,0 +1,170 @@
+"""What an application reads of a scope, and how far it may trust it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tenantconfig.client.config import GRACE_SECONDS, SILENCE_SECONDS, Config, MissingKey, State, WrongType
+from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, StaleScope, Unchanged
+from tenantconfig.model import Scope, Snapshot, Version, digest
+
+SCOPE, OTHER = Scope("acme", "prod"), Scope("globex")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+VALUES = {"int": "5", "float": "1.5", "yes": "true", "no": "false", "json": '{"a":[1]}', "text": "hush"}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def config(clock: Clock, snapshot: Snapshot | None = None) -> Config:
+    """One whose monotonic and wall clocks agree on how time goes on."""
+    return Config(SCOPE, snapshot, clock=clock, wall_clock=lambda: NOW.timestamp() + clock.now - 1000.0)
+
+
+def snapshot(revision: int = 1, scope: Scope = SCOPE) -> Snapshot:
+    return Snapshot(scope, Version(revision, digest(VALUES)), VALUES)
+
+
+def changed(revision: int = 1, scope: Scope = SCOPE) -> Changed:
+    return Changed(snapshot(revision, scope), NOW)
+
+
+def fresh(seconds: float, *stale: StaleScope) -> Fresh:
+    """The controller's word, that many seconds after the beginning."""
+    return Fresh(NOW + timedelta(seconds=seconds), stale)
+
+
+@pytest.fixture
+def ready(clock: Clock) -> Config:
+    made = config(clock)
+    for event in (changed(), fresh(0)):
+        made.take(event)
+    assert made.state is State.READY
+    return made
+
+
+def test_values_are_a_mapping_of_texts(ready: Config) -> None:
+    assert dict(ready) == VALUES
+    assert ready["text"] == "hush"
+    assert ready.get("absent", "default") == "default"
+    assert ready.version == Version(1, digest(VALUES))
+
+
+def test_typed_getters_read_what_is_stored_as_json(ready: Config) -> None:
+    assert ready.get_int("int") == 5
+    assert ready.get_float("float") == 1.5
+    assert (ready.get_bool("yes"), ready.get_bool("no")) == (True, False)
+    assert ready.get_json("json") == {"a": [1]}
+
+
+def test_a_missing_key_is_its_default_or_an_error_that_names_it(ready: Config) -> None:
+    assert ready.get_int("absent", 7) == 7
+    assert ready.get_bool("absent", False) is False
+    for ask in (ready.get_int, ready.get_json, ready.__getitem__):
+        with pytest.raises(MissingKey, match=r"^scope acme/prod/_ has no key absent$"):
+            ask("absent")
+
+
+@pytest.mark.parametrize("getter", ["get_int", "get_float", "get_bool", "get_json"])
+def test_a_value_of_another_type_is_an_error_that_does_not_repeat_it(ready: Config, getter: str) -> None:
+    with pytest.raises(WrongType, match="text of scope acme/prod/_ is not") as caught:
+        getattr(ready, getter)("text")
+    assert "hush" not in str(caught.value)
+    with pytest.raises(WrongType):
+        getattr(ready, getter)("text", 1)
+
+
+def test_before_anything_came_there_is_nothing_to_trust(clock: Clock) -> None:
+    made = config(clock)
+    assert (made.state, made.staleness, dict(made), made.version) == (State.NOT_READY, None, {}, None)
+    with pytest.raises(MissingKey, match="nothing was received yet"):
+        made["int"]
+
+
+def test_values_are_trusted_once_the_controller_vouches_for_them(clock: Clock) -> None:
+    made = config(clock)
+    states = []
+    for event in (changed(), fresh(0)):
+        made.take(event)
+        states.append(made.state)
+    assert (states, made.staleness) == ([State.STALE, State.READY], timedelta(0))
+
+
+def test_what_nobody_vouches_for_is_stale_and_after_the_grace_an_error(clock: Clock, ready: Config) -> None:
+    clock.now += SILENCE_SECONDS
+    assert (ready.state, ready.reason) == (State.READY, "")
+    clock.now += 1
+    assert (ready.state, ready.staleness) == (State.STALE, timedelta(seconds=SILENCE_SECONDS + 1))
+    ready.take(fresh(0))
+    assert (ready.state, ready.reason) == (State.STALE, ""), "the controller has said that before: it may be dead"
+    clock.now += GRACE_SECONDS
+    assert (ready.state, dict(ready)) == (State.ERROR, VALUES)
+    ready.take(fresh(clock.now - 1000))
+    assert (ready.state, ready.reason) == (State.READY, "")
+
+
+def test_a_server_whose_news_are_old_does_not_make_a_config_ready(clock: Clock) -> None:
+    made = config(clock)
+    made.take(changed())
+    made.take(fresh(-600))
+    assert (made.state, made.staleness) == (State.STALE, timedelta(seconds=600))
+    clock.now += GRACE_SECONDS + 1
+    assert made.state is State.ERROR
+
+
+STALE = StaleScope(SCOPE, "DISAPPEARED", None)
+
+
+@pytest.mark.parametrize(
+    ("event", "state", "reason"),
+    [
+        (Disconnected("UNAVAILABLE", "gone", lasting=False), State.STALE, "gone"),
+        (Disconnected("UNAUTHENTICATED", "expired", lasting=True), State.ERROR, "expired"),
+        (Denied(SCOPE, "not yours"), State.ERROR, "not yours"),
+        (Gone(SCOPE, False, NOW), State.STALE, "not found"),
+        (fresh(1, STALE), State.STALE, "DISAPPEARED"),
+    ],
+)
+def test_trouble_shows_at_once_values_stay_and_it_passes(
+    ready: Config, clock: Clock, event: Event, state: State, reason: str
+) -> None:
+    ready.take(event)
+    assert (ready.state, ready.reason, dict(ready)) == (state, reason, VALUES)
+    clock.now += 2
+    for recovered in (Unchanged(SCOPE, Version(1, digest(VALUES))), fresh(2)):
+        ready.take(recovered)
+    assert ready.state is State.READY
+
+
+def test_what_was_withdrawn_is_gone(ready: Config) -> None:
+    ready.take(Gone(SCOPE, True, NOW))
+    assert (ready.state, dict(ready), ready.reason) == (State.NOT_READY, {}, "withdrawn")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [changed(2, OTHER), Unchanged(OTHER, Version(1, "x")), Gone(OTHER, True, NOW), Denied(OTHER, "not yours")],
+)
+def test_other_scopes_are_not_its_concern(ready: Config, event: Event) -> None:
+    ready.take(event)
+    ready.take(fresh(1, StaleScope(OTHER, "DISAPPEARED", None)))
+    assert (ready.state, dict(ready)) == (State.READY, VALUES)
+
+
+def test_values_of_the_last_time_are_stale_until_a_server_confirms_them(clock: Clock) -> None:
+    made = config(clock, snapshot())
+    assert (made.state, made.staleness, dict(made)) == (State.STALE, None, VALUES)
+    clock.now += GRACE_SECONDS + 1
+    assert (made.state, made.staleness) == (State.ERROR, None)
+    made.take(Unchanged(SCOPE, Version(1, digest(VALUES))))
+    made.take(fresh(clock.now - 1000))
+    assert (made.state, made.staleness) == (State.READY, timedelta(0))
