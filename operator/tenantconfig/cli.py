@@ -46,7 +46,7 @@ def watch_server(**flags: Any) -> None:
     _run(watch_server.run, settings.WatchServerSettings, flags)
 
 
-def _client_options(command: F) -> F:
+def _subscriber_options(command: F) -> F:
     options = [
         click.option("--server", metavar="HOST:PORT", help="The watch server."),
         click.option("--ca", type=FILE, metavar="FILE", help="Certificates to trust; default: the system's."),
@@ -55,15 +55,18 @@ def _client_options(command: F) -> F:
         click.option("--tenant", metavar="T", help="The scope's tenant."),
         click.option("--environment", metavar="E", help="The scope's environment, if it has one."),
         click.option("--service", metavar="S", help="The scope's service, if it has one."),
-        click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), help="Default: table."),
     ]
     for option in reversed(options):
         command = option(command)
     return command
 
 
+_output = click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), help="Default: table.")
+
+
 @main.command()
-@_client_options
+@_subscriber_options
+@_output
 def watch(**flags: Any) -> None:
     """Print each version of a scope as it comes."""
     from tenantconfig.app import client
@@ -72,12 +75,31 @@ def watch(**flags: Any) -> None:
 
 
 @main.command()
-@_client_options
+@_subscriber_options
+@_output
 def get(**flags: Any) -> None:
     """Print a scope as it is now."""
     from tenantconfig.app import client
 
     _run(client.run_get, settings.ClientSettings, flags)
+
+
+@main.command()
+@_subscriber_options
+@click.option("--directory", type=FILE, metavar="DIR", help="Keep a file for each key there, all of one version.")
+@click.option("--json-file", metavar="NAME", help="A file there with everything as JSON.")
+@click.option("--env-file", metavar="NAME", help="A file there with everything as NAME='value' lines.")
+@click.option("--cache", type=FILE, metavar="DIR", help="Start from what was kept there while no server answers.")
+@click.option("--notify-url", metavar="URL", help="POST there after each change.")
+@click.option("--signal", metavar="SIGHUP", help="Send this after each change to the process in --pid-file.")
+@click.option("--pid-file", type=FILE, metavar="FILE", help="Holds the process id.")
+@click.option("--listen", metavar="HOST:PORT", help="/ready, /status and metrics; default: 127.0.0.1:9110.")
+@click.option("--grace", type=float, metavar="SECONDS", help="When stale becomes an error; default: 60.")
+def agent(**flags: Any) -> None:
+    """Keep a directory of files current, for an application in any language."""
+    from tenantconfig.app import agent
+
+    _run(agent.run, settings.AgentSettings, flags)
 
 
 def _run(command: Callable[[Any], None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Settings of the processes: flags, then TENANTCONFIG_… variables, then defaults."""
 
+import signal
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -9,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tenantconfig.model import OPERATOR_NAMESPACE, Scope
 
 PREFIX = "TENANTCONFIG_"
+FILE_NAME = r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$"
 
 
 class SettingsInvalid(Exception):
@@ -48,8 +50,8 @@ class WatchServerSettings(Settings):
         return self
 
 
-class ClientSettings(Settings):
-    """`tenantconfig watch` and `tenantconfig get`."""
+class SubscriberSettings(Settings):
+    """What every client needs: where to ask, as whom, and for what."""
 
     server: str
     ca: Path | None = None
@@ -58,7 +60,6 @@ class ClientSettings(Settings):
     tenant: str
     environment: str = ""
     service: str = ""
-    output: Literal["table", "json", "yaml"] = "table"
 
     @model_validator(mode="after")
     def _one_kind_of_transport(self) -> Self:
@@ -69,6 +70,34 @@ class ClientSettings(Settings):
     @property
     def scope(self) -> Scope:
         return Scope(self.tenant, self.environment, self.service)
+
+
+class ClientSettings(SubscriberSettings):
+    """`tenantconfig watch` and `tenantconfig get`."""
+
+    output: Literal["table", "json", "yaml"] = "table"
+
+
+class AgentSettings(SubscriberSettings):
+    """`tenantconfig agent`."""
+
+    directory: Path
+    json_file: str = Field(default="", pattern=FILE_NAME)
+    env_file: str = Field(default="", pattern=FILE_NAME)
+    cache: Path | None = None
+    listen: str = Field(default="127.0.0.1:9110", pattern=r"^[^:]*:\d+$")
+    notify_url: str = Field(default="", pattern=r"^(https?://.*)?$")
+    signal: str = Field(default="", pattern=r"^(SIG[A-Z0-9]+)?$")
+    pid_file: Path | None = None
+    grace: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _a_signal_goes_to_a_process(self) -> Self:
+        if bool(self.signal) != bool(self.pid_file):
+            raise ValueError("--signal and --pid-file belong together")
+        if self.signal and self.signal not in signal.Signals.__members__:
+            raise ValueError(f"--signal {self.signal} is none of this system's")
+        return self
 
 
 S = TypeVar("S", bound=Settings)

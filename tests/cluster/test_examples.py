@@ -8,6 +8,7 @@ import yaml
 from harness.api import Object
 from harness.cluster import Cluster
 from harness.install import ROOT
+from tenantconfig import cli
 
 EXAMPLES = ROOT / "examples"
 STORES = yaml.safe_load_all((ROOT / "manifests" / "base" / "configstores.yaml").read_text())
@@ -81,3 +82,17 @@ def test_the_pod_reads_what_the_example_projects(cluster: Cluster) -> None:
     assert token["serviceAccountToken"]["audience"] == "tenantconfig"
     (issuer,) = yaml.safe_load((ROOT / "manifests" / "base" / "issuers.yaml").read_text())
     assert issuer["audiences"] == ["tenantconfig"]
+
+
+def test_the_agent_is_a_sidecar_with_the_identity_of_the_pod_and_flags_that_it_has(cluster: Cluster) -> None:
+    namespaces = [body for body in main_set() if body["kind"] == "Namespace"]
+    account, _ = documents(EXAMPLES / "pod" / "checkout.yaml")
+    account, pod = moved(cluster, [*namespaces, account, *documents(EXAMPLES / "pod" / "agent.yaml")])
+    cluster.admin.create(account)
+    made = cluster.admin.create(pod, dry_run=True)
+    (agent,) = made["spec"]["initContainers"]
+    assert agent["restartPolicy"] == "Always"
+    command, *flags = agent["args"]
+    known = {flag for option in cli.main.commands[command].params for flag in option.opts}
+    assert {flag.partition("=")[0] for flag in flags} <= known
+    assert agent["startupProbe"]["httpGet"]["path"] == "/ready"

@@ -35,9 +35,9 @@ class _Silent(WSGIRequestHandler):
 View = Callable[[Mapping[str, str]], object]  # from the query's parameters to what is shown as JSON
 
 
-def serve(port: int, ready: Callable[[], bool], views: Mapping[str, View] = NO_VIEWS) -> int:
+def serve(port: int, ready: Callable[[], bool], views: Mapping[str, View] = NO_VIEWS, host: str = "") -> int:
     """Answer in threads of their own for as long as the process lives; returns the port. Raises OSError."""
-    server = make_server("", port, application(ready, views), server_class=_Server, handler_class=_Silent)
+    server = make_server(host, port, application(ready, views), server_class=_Server, handler_class=_Silent)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     return server.server_port
 
