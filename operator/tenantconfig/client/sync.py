@@ -8,6 +8,7 @@ with connect("watch-server:8443", Scope("acme", "prod"), token_file=…, ca_file
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,6 +16,8 @@ from tenantconfig.client import aio
 from tenantconfig.client.aio import OnChange, OnState
 from tenantconfig.client.config import Config
 from tenantconfig.model import Scope
+
+THREAD = "tenantconfig"
 
 T = TypeVar("T")
 
@@ -29,6 +32,7 @@ class Client:
 
     def __init__(self, made: Callable[[], aio.Client]) -> None:
         self._client = made()
+        self._closing = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -43,10 +47,10 @@ class Client:
         return self._client.config
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=run, args=[self._loop], name="tenantconfig", daemon=True)
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(opened)), name=THREAD, daemon=True)
         self._thread.start()
-        self._call(self._client.__aenter__())
+        opened.result()
         return self
 
     def __exit__(
@@ -57,8 +61,7 @@ class Client:
     def close(self) -> None:
         """End the stream and the thread; the configs keep their values, and go stale."""
         if self._loop and self._thread:
-            self._call(self._client.close())
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
             self._loop = self._thread = None
 
@@ -80,11 +83,9 @@ class Client:
             raise RuntimeError("the client is not open: use it in a `with` block")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-
-def run(loop: asyncio.AbstractEventLoop) -> None:
-    """What the thread does, until the loop is stopped."""
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
+    async def _serve(self, opened: "Future[None]") -> None:
+        """What the thread does, until the client is closed."""
+        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        async with self._client:
+            opened.set_result(None)
+            await self._closing.wait()
