@@ -4,7 +4,7 @@ A place is one table or path, whatever ConfigStores called it in the course of t
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tenantconfig.errors import Reason, Stalled
 from tenantconfig.model import EntryStatus, Format, Location, Policy, State, TenantConfig, Value
@@ -25,6 +25,13 @@ class Place:
     store: Store
     desired: tuple[Desired, ...] = ()
     names: frozenset[str] = frozenset()  # the ids of all recorded locations that are this place
+    routed: frozenset[str] = frozenset()  # keys that belong here by now, of the resource as it is and as it was
+    recorded: Mapping[str, Policy] = field(default_factory=dict)  # of the keys that the status says are here
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The keys that belong here."""
+        return frozenset(each.key for each in self.desired)
 
     @property
     def config_store(self) -> str:
@@ -57,6 +64,11 @@ class Work:
     def held(self) -> Mapping[str, Held]:
         return overlay(self.contents, self.applied.held, self.applied.deleted)
 
+    @property
+    def leaving(self) -> frozenset[str]:
+        """Keys that the plan takes from here: removed, or left as nobody's."""
+        return frozenset({each.key for each in self.changes.deletes}.union(self.changes.releases)) - self.place.wanted
+
 
 def orderly(resource: TenantConfig) -> bool:
     """Whether the status accounts for all that earlier passes wrote.
@@ -85,33 +97,35 @@ def refuse_entries(places: Iterable[Place], resource: TenantConfig) -> None:
 # Moves
 
 
-def moving_keys(works: Iterable[Work]) -> frozenset[str]:
-    """Keys that one place has to remove and another is to have."""
-    works = list(works)
-    leaving = {each.key for work in works for each in work.changes.deletes}
-    return frozenset(leaving & {each.key for work in works for each in work.place.desired})
+def moving_keys(works: Collection[Work]) -> frozenset[str]:
+    """Keys that one place has to let go and another is to have."""
+    leaving, wanted = (work.leaving for work in works), (work.place.wanted for work in works)
+    return frozenset().union(*leaving) & frozenset().union(*wanted)
 
 
-def without_deletes(work: Work, keys: Collection[str]) -> Work:
-    """`work` without the deletion of `keys`."""
-    deletes = tuple(each for each in work.changes.deletes if each.key not in keys)
-    return replace(work, changes=replace(work.changes, deletes=deletes))
+def keeping(work: Work, keys: Collection[str]) -> Work:
+    """`work`, with those of `keys` that leave the place left there as they are."""
+    kept = work.leaving.intersection(keys)
+    deletes = tuple(each for each in work.changes.deletes if each.key not in kept)
+    releases = tuple(key for key in work.changes.releases if key not in kept)
+    return replace(work, changes=replace(work.changes, deletes=deletes, releases=releases))
 
 
-def carry_seeds(resource: TenantConfig, work: Work, works: Collection[Work]) -> tuple[Desired, ...]:
+def has_seed(work: Work, key: str) -> bool:
+    """Whether a place has the value of a Seed that belongs elsewhere by now."""
+    held = work.held.get(key)
+    if held is None or key in work.place.wanted:
+        return False
+    return work.place.recorded.get(key) is Policy.SEED or _covered(work, held)
+
+
+def carry_seeds(work: Work, works: Collection[Work]) -> tuple[Desired, ...]:
     """What is wanted at a place, a Seed that moves there with the value it has where it was.
 
     While that place does not answer, such a Seed is not wanted anywhere.
     """
-    elsewhere = {
-        key: held
-        for other in works
-        if other.place.location != work.place.location
-        for key, held in other.contents.held.items()
-        if other.claim.policies.get(key) is Policy.SEED or (held.owner and other.claim.covers(held.owner))
-    }
-    unread = {id for other in works if other.unread for id in other.place.names}
-    waiting = {each.key for each in resource.status.entries if each.location in unread}
+    elsewhere = {key: held for other in works for key, held in other.contents.held.items() if has_seed(other, key)}
+    waiting = {key for other in works if other.unread for key in other.place.recorded.keys() - other.place.wanted}
     return tuple(
         carried(each, elsewhere.get(each.key))
         for each in work.place.desired
@@ -125,6 +139,21 @@ def carried(desired: Desired, held: Held | None) -> Desired:
         return desired
     value = Value(held.text, held.format or Format.TEXT, held.sensitive)
     return replace(desired, value=value, owned=bool(held.owner) and held.pristine)
+
+
+def indifferent(desired: Desired, elsewhere: Collection[str]) -> bool:
+    """Whether it does not matter whose an entry is: unless a copy of a Seed has come from elsewhere, it stays as is."""
+    return desired.policy is Policy.OBSERVE or (desired.policy is Policy.SEED and desired.key not in elsewhere)
+
+
+def policies(resource: TenantConfig) -> Mapping[str, Policy]:
+    """Under which policy each key came to be where it is: as recorded, or without a record, as in the spec.
+
+    What is observed from now on is nobody's: nothing of it is removed.
+    """
+    spec = {each.key: each.policy for each in resource.entries}
+    recorded = {each.key: each.policy for each in resource.status.entries}
+    return {**spec, **recorded, **{key: policy for key, policy in spec.items() if policy is Policy.OBSERVE}}
 
 
 def arrived(claim: Claim, left: Contents, works: Iterable[Work]) -> Claim:
@@ -177,42 +206,74 @@ def deferred(works: Iterable[Work]) -> bool:
     )
 
 
-def locations(works: Iterable[Work]) -> tuple[str, ...]:
+def locations(works: Collection[Work]) -> tuple[str, ...]:
     """Every place that has, or may have, something of the resource."""
-    return tuple(sorted(work.place.location.id for work in works if work.place.desired or _ours(work) or work.unread))
+    return tuple(
+        sorted(work.place.location.id for work in works if work.place.desired or work.unread or staying(work, works))
+    )
 
 
-def _ours(work: Work) -> bool:
+def staying(work: Work, works: Iterable[Work]) -> frozenset[str]:
+    """Keys that a place has, or may have, of the resource, though they belong elsewhere by now, or nowhere."""
+    if work.unread:
+        return frozenset(work.place.recorded) - work.place.wanted
     released = set() if work.applied.error else set(work.changes.releases)
-    held = (held for key, held in work.held.items() if key not in released)
-    return any(each.owner and work.claim.covers(each.owner) for each in held)
+    ours = {key for key, held in work.held.items() if key not in released and _covered(work, held)}
+    seeds = {each.key for other in works for each in other.place.desired if _awaits(other, each)}
+    return frozenset(ours | {key for key in seeds if has_seed(work, key)}) - work.place.wanted
 
 
-def entry_statuses(resource: TenantConfig, works: Iterable[Work]) -> tuple[EntryStatus, ...]:
-    """What the status records: every desired entry, and what is still there though it should not be."""
+def _covered(work: Work, held: Held) -> bool:
+    return bool(held.owner) and work.claim.covers(held.owner)
+
+
+def _awaits(work: Work, desired: Desired) -> bool:
+    return desired.policy is Policy.SEED and desired.key not in work.held
+
+
+def entry_statuses(resource: TenantConfig, works: Collection[Work]) -> tuple[EntryStatus, ...]:
+    """What the status records: every desired entry, and what is still there though it should not be.
+
+    A key that has not left its old place stays recorded there, with the policy that decides what becomes of it.
+    """
     statuses: dict[str, EntryStatus] = {}
+    former = {each.key: each for each in resource.status.entries}
     for work in works:
-        former = {each.key: each for each in resource.status.entries if each.location in work.place.names}
         for each in work.place.desired:
-            statuses[each.key] = entry_status(each, work, former.get(each.key))
-        leaving = former.keys() if work.unread else {each.key for each in work.changes.deletes} & work.held.keys()
-        for key in leaving & former.keys():
-            status = replace(former[key], state=State.PENDING, message="waits to be removed")
-            statuses.setdefault(key, status)
+            statuses[each.key] = entry_status(each, work, former[each.key] if each.key in work.place.recorded else None)
+    for work in works:
+        for key in staying(work, works):
+            was = former[key] if key in work.place.recorded else _stray(work, key)
+            message = statuses[key].message if key in statuses else ""
+            statuses[key] = replace(was, state=State.PENDING, message=message or "waits to be removed")
     return tuple(statuses[key] for key in sorted(statuses))
+
+
+def _stray(work: Work, key: str) -> EntryStatus:
+    """What nobody has recorded where it is."""
+    place, policy = work.place, work.claim.policies.get(key, Policy.ENFORCE)
+    return EntryStatus(key, place.config_store, place.location.id, policy, version=work.held[key].version)
 
 
 def entry_status(desired: Desired, work: Work, former: EntryStatus | None) -> EntryStatus:
     """Where one desired entry stands."""
     held = work.held.get(desired.key)
     state, message = State.SYNCED, ""
-    if work.unread or (held is None and desired.value is not None) or not _matches(desired, held):
+    if held and _unclaimed(desired, held, work):
+        held = replace(held, version="")  # what is recorded of an enforced entry is the memory of what is ours
+        state, message = State.PENDING, failure_message(work)
+    elif work.unread or (held is None and desired.value is not None) or not _matches(desired, held):
         state, message = State.PENDING, failure_message(work)
     elif held is None:
         state = State.MISSING
     version = held.version if held else former.version if former and work.unread else ""
     place = work.place
     return EntryStatus(desired.key, place.config_store, place.location.id, desired.policy, state, version, message)
+
+
+def _unclaimed(desired: Desired, held: Held, work: Work) -> bool:
+    claimed = not work.applied.error and any(put.key == desired.key for put in work.changes.claims)
+    return desired.policy is Policy.ENFORCE and held.owner != work.claim.owner and not claimed
 
 
 def failure_message(work: Work) -> str:

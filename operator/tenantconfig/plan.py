@@ -88,7 +88,7 @@ class Claim:
     owner: str  # <cluster>/<namespace>/<name>/<uid>
     generation: int = 0
     adopt: str = ""
-    policies: Mapping[str, Policy] = field(default_factory=dict)  # recorded, by key
+    policies: Mapping[str, Policy] = field(default_factory=dict)  # by key: what decides over its removal
     trusted: Mapping[str, str] = field(default_factory=dict)  # versions recorded as ours: no owner need be looked up
     indifferent: frozenset[str] = frozenset()  # whoever owns them, the plan is the same: not looked up either
     thorough: bool = False  # the record may lack keys: the store is looked through for what is ours
@@ -143,7 +143,7 @@ def plan(desired: Iterable[Desired], contents: Contents, claim: Claim) -> Change
     """
     wanted = {each.key: each for each in desired}
     _refuse_strangers(wanted.values(), contents, claim)
-    puts = [put for each in wanted.values() if (put := _put(each, contents.held.get(each.key)))]
+    puts = [put for each in wanted.values() if (put := _put(each, contents.held.get(each.key), claim))]
     ours = {key: held for key, held in contents.held.items() if held.owner and claim.covers(held.owner)}
     leaving = {key: held for key, held in ours.items() if key not in wanted}
     put_keys = {put.key for put in puts}
@@ -196,12 +196,15 @@ def written(put: Put, version: str, owner: str) -> Held:
     return Held(value.text, version, value.sensitive, value.format, owner if put.owned else "", pristine=pristine)
 
 
-def _put(desired: Desired, held: Held | None) -> Put | None:
+def _put(desired: Desired, held: Held | None, claim: Claim) -> Put | None:
     if desired.value is None:
         return None
     if held is None:
         return Put(desired.key, desired.value, owned=desired.owned)
-    if desired.policy is Policy.ENFORCE and not held.matches(desired.value):
+    # Others may change a Seed where it was after our copy has arrived, if the pass did not end.
+    ours = bool(held.owner) and claim.covers(held.owner)
+    outdated = ours and held.pristine and not desired.owned
+    if (desired.policy is Policy.ENFORCE or outdated) and not held.matches(desired.value):
         return Put(desired.key, desired.value, replaces=held)
     return None
 
@@ -215,6 +218,15 @@ def _lost(contents: Contents, claim: Claim) -> set[str]:
 def _removable(key: str, held: Held, claim: Claim) -> bool:
     policy = claim.policies.get(key)
     return policy is not Policy.OBSERVE and (policy is not Policy.SEED or held.pristine)
+
+
+def _astray(desired: Desired, held: Held, claim: Claim) -> bool:
+    """Whether what is recorded as ours is nobody's by now, and still as it should be: then it is claimed again.
+
+    SSM makes a parameter again that was deleted when we update it, without its tags.
+    """
+    unmarked = not held.owner and desired.key in claim.trusted
+    return unmarked and desired.value is not None and held.matches(desired.value)
 
 
 def scope_conflict(what: str, owner: str) -> Stalled:
@@ -234,7 +246,7 @@ def _refuse_strangers(wanted: Collection[Desired], contents: Contents, claim: Cl
         raise scope_conflict("the scope", contents.head.owner)
     for each in wanted:
         held = contents.held.get(each.key)
-        if each.policy is not Policy.ENFORCE or held is None or claim.covers(held.owner):
+        if each.policy is not Policy.ENFORCE or held is None or claim.covers(held.owner) or _astray(each, held, claim):
             continue
         if held.owner:
             raise scope_conflict(each.key, held.owner)

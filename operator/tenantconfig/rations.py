@@ -66,13 +66,13 @@ class Rations:
         reads = float(limits.get("readsPerSecond", READS_PER_SECOND))
         writes = float(limits.get("writesPerSecond", WRITES_PER_SECOND))
         portion = max(PORTION, int(writes))
-        name = location.id.rpartition("/")[0]
+        name, now = location.id.rpartition("/")[0], self.now()
         ration = self._rations.get(name)
         if ration is None:
-            ration = Ration(name, Budget(reads, None, self.now()), Budget(writes, portion, self.now()))
+            ration = Ration(name, Budget(reads, None, now), Budget(writes, portion, now))
             self._rations[name] = ration
-        ration.reads.configure(reads, None)
-        ration.writes.configure(writes, portion)
+        ration.reads.configure(reads, None, now)
+        ration.writes.configure(writes, portion, now)
         return ration
 
     def wait(self, budget: Budget[ResourceRef], resource: TenantConfig, need: int, what: str) -> Transient:
@@ -91,12 +91,16 @@ class Rations:
     def end(self, ref: ResourceRef) -> bool:
         """A pass over `ref` has ended: where it did not join a line again, it wants nothing any more.
 
-        Returns whether it waits anywhere.
+        While it waits for reads it cannot know that of writes. Returns whether it waits anywhere.
         """
         joined = self._joined.pop(ref, [])
+        for ration in self._rations.values():
+            reading, writing = ration.reads in joined, ration.writes in joined
+            if not reading:
+                ration.reads.leave(ref)
+            if not reading and not writing:
+                ration.writes.leave(ref)
         for budget in self._budgets():
-            if budget not in joined:
-                budget.leave(ref)
             self._serve(budget)
         return bool(joined)
 

@@ -4,6 +4,8 @@ Where a ConfigStore limits its requests, a pass makes those that its ration allo
 (see rations), and what remains is an error that says how long it waits. A resource
 of more keys than one turn's is read as a whole at its first and its last turn, and
 between them only where it is going to be written: nothing is read that is right.
+When AWS throttles a read, the next turn goes on where it ended: a place of many keys
+could else never be read at all.
 """
 
 import asyncio
@@ -19,7 +21,7 @@ from tenantconfig.model import ResourceRef, TenantConfig
 from tenantconfig.placement import Place, Reading, Work
 from tenantconfig.plan import Changes, Contents, remaining
 from tenantconfig.rations import Allowance, Ration, Rations
-from tenantconfig.stores.base import Applied
+from tenantconfig.stores.base import Applied, chunks
 from tenantconfig.stores.ssm import MAX_BATCH, requests
 
 T = TypeVar("T")
@@ -38,6 +40,15 @@ class _Begun:
     keys: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What was read of a place before AWS throttled it, and under which keys."""
+
+    stamp: Stamp
+    contents: Contents
+    keys: frozenset[str]
+
+
 class StoreCalls:
     """Reads and writes of places; `may_write` raises when this controller no longer leads."""
 
@@ -48,11 +59,12 @@ class StoreCalls:
         self._executor = executor
         self._may_write = may_write
         self._rations = rations
-        self._begun: dict[tuple[ResourceRef, str], _Begun] = {}
+        self._begun: dict[ResourceRef, dict[str, _Begun]] = {}  # by location id
+        self._parts: dict[ResourceRef, dict[str, _Part]] = {}
 
     async def read(self, resource: TenantConfig, readings: Iterable[Reading]) -> list[Work]:
         """Read, as far as the rations go. What was not read says why."""
-        narrowed = [self._narrowed(resource, each) for each in readings]
+        narrowed = [self._without_part(resource, self._narrowed(resource, each)) for each in readings]
         waits = self._admit(resource, narrowed)
         return await asyncio.gather(
             *(self._read(resource, each, waits.get(each.place.location.id)) for each in narrowed)
@@ -61,7 +73,7 @@ class StoreCalls:
     async def read_again(self, resource: TenantConfig, reading: Reading) -> Work:
         """Read a place once more within a pass; it waits for no turn."""
         if ration := self._ration(reading.place):
-            ration.reads.charge(calls(reading))
+            ration.reads.charge(calls(reading), self._rations.now())
         return await self._read(resource, reading, None)
 
     async def write(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
@@ -95,13 +107,14 @@ class StoreCalls:
     def end(self, ref: ResourceRef) -> None:
         """A pass over `ref` has ended."""
         if not self._rations.end(ref):
-            self._begun = {key: begun for key, begun in self._begun.items() if key[0] != ref}
+            self._begun.pop(ref, None)
+            self._parts.pop(ref, None)
 
     # Reading
 
     def _narrowed(self, resource: TenantConfig, reading: Reading) -> Reading:
         """In the middle of many writes, what this turn writes is all that is read."""
-        begun = self._begun.get((resource.ref, reading.place.location.id))
+        begun = self._begun.get(resource.ref, {}).get(reading.place.location.id)
         ration = self._ration(reading.place)
         if begun is None or ration is None or begun.stamp != self.stamp(resource):
             return reading
@@ -109,6 +122,14 @@ class StoreCalls:
         if not 0 < turn < len(begun.keys):
             return reading
         return replace(reading, keys=frozenset(begun.keys[:turn]), known=begun.contents)
+
+    def _without_part(self, resource: TenantConfig, reading: Reading) -> Reading:
+        """What an earlier turn has read already is not read again."""
+        part = self._parts.get(resource.ref, {}).get(reading.place.location.id)
+        if part is None or part.stamp != self.stamp(resource):
+            return reading
+        known = {**reading.known.held, **part.contents.held}
+        return replace(reading, keys=reading.keys - part.keys, known=replace(part.contents, held=known))
 
     def _admit(self, resource: TenantConfig, readings: Iterable[Reading]) -> Mapping[str, Transient]:
         """Take what the reading costs; what cannot be had now, by location id.
@@ -120,11 +141,14 @@ class StoreCalls:
         for reading in readings:
             if ration := self._ration(reading.place):
                 groups[ration].append(reading)
+        now = self._rations.now()
         for ration, group in groups.items():
             need = sum(map(calls, group))
-            if ration.writes.turn(resource.ref):
-                ration.reads.charge(need)
-            elif not ration.reads.take(resource.ref, need, self._rations.now()):
+            writing = ration.writes.turn(resource.ref) > 0
+            granted = 0 if writing else ration.reads.take(resource.ref, need, now)
+            if granted or writing:
+                ration.reads.charge(need - granted, now)  # a turn may be for less than is needed by now
+            else:
                 wait = self._rations.wait(ration.reads, resource, need, f"{need} reads of ConfigStore {ration.name}")
                 waits |= {each.place.location.id: wait for each in group}
         return waits
@@ -134,24 +158,38 @@ class StoreCalls:
         unread = Work(place, claim, Contents(), Changes(claim.owner), unread=True)
         if wait:
             return replace(unread, applied=Applied(error=wait))
+        ration = self._ration(place)
         allowance = Allowance(calls(reading), overdraw=True)
+        contents = Contents({key: held for key, held in reading.known.held.items() if key not in reading.keys})
+        read: set[str] = set()
         try:
-            contents = await self.thread(place.store.read, resource.scope, reading.keys, claim, allowance.spend)
+            for keys in pieces(reading) if ration else [reading.keys]:
+                piece = await self.thread(place.store.read, resource.scope, keys, claim, allowance.spend)
+                contents = replace(piece, held={**contents.held, **piece.held})
+                read.update(keys)
         except Transient as error:
-            return replace(unread, applied=Applied(error=self._failed(resource, reading, error)))
+            if ration and error.reason is Reason.THROTTLED:
+                self._keep(resource, reading, contents, read)
+                error = self._throttled(resource, ration, replace(reading, keys=reading.keys - read), error)
+            return replace(unread, applied=Applied(error=error))
         finally:
-            if ration := self._ration(place):
-                ration.reads.charge(-allowance.left)  # tags and listings, that could not be foreseen
-        known = {key: held for key, held in reading.known.held.items() if key not in reading.keys}
-        return replace(unread, contents=replace(contents, held={**known, **contents.held}), unread=False)
+            if ration:
+                # Tags and listings, that could not be foreseen.
+                ration.reads.charge(-allowance.left, self._rations.now())
+        self._parts.get(resource.ref, {}).pop(place.location.id, None)
+        return replace(unread, contents=contents, unread=False)
 
-    def _failed(self, resource: TenantConfig, reading: Reading, error: Transient) -> Transient:
-        """What to say of a failed read; one that AWS has throttled waits for another turn."""
-        ration = self._ration(reading.place)
-        if ration is None or error.reason is not Reason.THROTTLED:
-            return error
+    def _keep(self, resource: TenantConfig, reading: Reading, contents: Contents, keys: Collection[str]) -> None:
+        """Remember what a read has brought under `keys`, as long as the resource waits for the rest."""
+        stamp, parts = self.stamp(resource), self._parts.setdefault(resource.ref, {})
+        former = parts.get(reading.place.location.id)
+        earlier = former.keys if former and former.stamp == stamp else frozenset[str]()
+        parts[reading.place.location.id] = _Part(stamp, contents, earlier.union(keys))
+
+    def _throttled(self, resource: TenantConfig, ration: Ration, left: Reading, error: Transient) -> Transient:
+        """What to say of a read that AWS has throttled: it waits for another turn."""
         ration.reads.slow(self._rations.now())
-        need = calls(reading)
+        need = calls(left)
         return self._rations.wait(ration.reads, resource, need, f"{error.message}: {need} reads")
 
     # Writing
@@ -177,11 +215,12 @@ class StoreCalls:
         throttled = next((work for work in spent.values() if reason(work) is Reason.THROTTLED), None)
         if throttled:
             ration.writes.slow(self._rations.now())
+        stamp = self.stamp(resource)
         for id, work in spent.items():
             left[id] = remaining(work.changes, work.applied.held, work.applied.deleted)
             keys = tuple(put.key for put in (*left[id].puts, *left[id].claims))
             contents = replace(work.contents, held=work.held)
-            self._begun[resource.ref, id] = _Begun(self.stamp(resource), contents, keys)
+            self._begun.setdefault(resource.ref, {})[id] = _Begun(stamp, contents, keys)
         need = sum(map(requests, left.values()))
         what = f"{need} writes to ConfigStore {ration.name}"
         if throttled and throttled.applied.error:
@@ -202,6 +241,13 @@ class StoreCalls:
             if work.changes and (ration := self._ration(work.place)):
                 groups[ration].append(work)
         return list(groups.items())
+
+
+def pieces(reading: Reading) -> list[Collection[str]]:
+    """The keys of a reading by the requests that it takes; a place that is looked through is read at once."""
+    if reading.claim.thorough or not reading.keys:
+        return [reading.keys]
+    return list(chunks(sorted(reading.keys), MAX_BATCH))
 
 
 def calls(reading: Reading) -> int:

@@ -1,7 +1,7 @@
 """The stores' part of a pass: find the places concerned, read them, plan, apply.
 
-Places are where a resource's keys belong now, and where its status says that it
-has values. A status that may lack what an earlier pass wrote (see `orderly`) is
+Places are where the keys of a resource and of its status belong by now, and where
+the status says that it has values. A status that may lack what an earlier pass wrote (see `orderly`) is
 not relied on: then every recorded place is visited, and looked through.
 """
 
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from tenantconfig.errors import Reason, Stalled, Transient
+from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.inputs import Facts, Surroundings, inputs
 from tenantconfig.model import Location, Options, Policy, ResourceRef, TenantConfig
 from tenantconfig.placement import (
@@ -20,15 +20,17 @@ from tenantconfig.placement import (
     arrived,
     carry_seeds,
     followed,
+    indifferent,
+    keeping,
     moving_keys,
     orderly,
+    policies,
     refuse_entries,
-    without_deletes,
 )
 from tenantconfig.plan import Claim, Desired, owner, plan, plan_release
 from tenantconfig.storecalls import Stamp, StoreCalls
 from tenantconfig.stores import aws
-from tenantconfig.stores.base import Store
+from tenantconfig.stores.base import Applied, Store
 
 
 class StoreKeeper:
@@ -67,13 +69,13 @@ class StoreKeeper:
     async def apply(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
         """Make the changes. What moves leaves its old place last, and only once it can be read in its new one."""
         moving = moving_keys(works)
-        done = await self._calls.write(resource, [without_deletes(work, moving) for work in works])
+        done = await self._calls.write(resource, [keeping(work, moving) for work in works])
         if any(work.applied.error for work in done) or not moving:
             return done
         done = await asyncio.gather(*(self._verified(resource, work, moving) for work in done))
         if any(work.applied.error for work in done):
             return done
-        left = [work.place for work in works if any(each.key in moving for each in work.changes.deletes)]
+        left = [work.place for work in works if work.leaving & moving]
         fresh = await asyncio.gather(*(self._left(resource, place, done) for place in left))
         last = {work.place.location.id: work for work in await self._calls.write(resource, fresh)}
         return [followed(work, last.get(work.place.location.id)) for work in done]
@@ -93,17 +95,26 @@ class StoreKeeper:
     # Places
 
     async def _places(self, resource: TenantConfig, desired: Mapping[str, Collection[Desired]]) -> list[Place]:
-        ids = {*desired, *resource.status.locations}
+        routes = self._routes(resource)
+        ids = {*desired, *resource.status.locations, *routes.values()}
         if not orderly(resource):
             ids |= set(self._around.locations())
         found = {id: each for id in sorted(ids) if (each := self._recorded(resource, id))}
         places = []
         for names in await self._one_place_each([location for location, _ in found.values()]):
-            main = next((id for id in names if id in desired), names[-1])
+            main = next((id for id in names if id in desired or id in routes.values()), names[-1])
             wanted = tuple(each for id in names for each in desired.get(id, ()))
             store = await self._calls.thread(self._open_store, *found[main])
-            places.append(Place(found[main][0], store, wanted, frozenset(names)))
+            routed = frozenset(key for key, id in routes.items() if id in names)
+            recorded = {each.key: each.policy for each in resource.status.entries if each.location in names}
+            places.append(Place(found[main][0], store, wanted, frozenset(names), routed, recorded))
         return places
+
+    def _routes(self, resource: TenantConfig) -> Mapping[str, str]:
+        """Where keys belong by now, by location id: there a pass that did not end may have written them."""
+        keys = {each.key for each in resource.entries} | {each.key for each in resource.status.entries}
+        stores = {key: self._around.router.find(key) for key in keys}
+        return {key: store.location.id for key, store in stores.items() if store and store.accepted and store.location}
 
     def _recorded(self, resource: TenantConfig, id: str) -> tuple[Location, Options] | None:
         found = self._around.place(id)
@@ -135,22 +146,23 @@ class StoreKeeper:
 
     def _reading(self, resource: TenantConfig, place: Place, *, settled: bool) -> Reading:
         claim = self._claim(resource, place)
-        keys = {each.key for each in place.desired} | claim.policies.keys()
+        keys = place.wanted | place.routed | place.recorded.keys()
         if claim.thorough or (not place.names.isdisjoint(resource.status.locations) and not settled):
             keys |= {each.key for each in resource.entries} | {each.key for each in resource.status.entries}
         return Reading(place, claim, frozenset(keys))
 
     def _claim(self, resource: TenantConfig, place: Place) -> Claim:
         """What the resource may say of a place: its name as an owner, and what its status records there."""
-        recorded = [each for each in resource.status.entries if each.location in place.names]
-        enforced = {each.key for each in place.desired if each.policy is Policy.ENFORCE}
+        recorded = resource.status.entries
+        here = [each for each in recorded if each.key in place.recorded]
+        elsewhere = {each.key for each in recorded} - place.recorded.keys()
         return Claim(
             owner=self.owner(resource.ref.namespace, resource.ref.name, resource.uid),
             generation=resource.generation,
             adopt="" if resource.deleting else resource.adopt,
-            policies={each.key: each.policy for each in recorded},
-            trusted={each.key: each.version for each in recorded if each.policy is Policy.ENFORCE},
-            indifferent=frozenset(each.key for each in place.desired) - enforced,
+            policies=policies(resource),
+            trusted={each.key: each.version for each in here if each.policy is Policy.ENFORCE},
+            indifferent=frozenset(each.key for each in place.desired if indifferent(each, elsewhere)),
             thorough=not orderly(resource),
         )
 
@@ -159,7 +171,7 @@ class StoreKeeper:
             return work
         if resource.deleting and resource.retain:
             return replace(work, changes=plan_release(work.contents, work.claim))
-        place = replace(work.place, desired=carry_seeds(resource, work, works))
+        place = replace(work.place, desired=carry_seeds(work, works))
         refuse_entries([place], resource)  # a value that is carried along may be none for its new place
         return replace(work, place=place, changes=plan(place.desired, work.contents, work.claim))
 
@@ -170,7 +182,8 @@ class StoreKeeper:
         keys = moving & work.applied.held.keys()
         if not keys:
             return work
-        fresh = await self._calls.read_again(resource, Reading(work.place, work.claim, frozenset(keys)))
+        claim = replace(work.claim, indifferent=frozenset(keys), thorough=False)  # there is nothing to decide
+        fresh = await self._calls.read_again(resource, Reading(work.place, claim, frozenset(keys)))
         there = {key: (held.text, held.sensitive) for key, held in fresh.contents.held.items()}
         wanted = {key: (work.held[key].text, work.held[key].sensitive) for key in keys}
         error = fresh.applied.error
@@ -181,4 +194,7 @@ class StoreKeeper:
     async def _left(self, resource: TenantConfig, place: Place, done: Collection[Work]) -> Work:
         """What has moved is in its new place: plan from a fresh read what the old one still has to let go."""
         fresh = await self._calls.read_again(resource, self._reading(resource, place, settled=False))
-        return self._planned(resource, replace(fresh, claim=arrived(fresh.claim, fresh.contents, done)), [fresh])
+        try:
+            return self._planned(resource, replace(fresh, claim=arrived(fresh.claim, fresh.contents, done)), [fresh])
+        except TenantConfigError as error:  # somebody came in between: what is there stays until the next pass
+            return replace(fresh, applied=Applied(error=error))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from harness.api import Api, Refused
 from harness.aws import LocalAws, create_table, free_port
@@ -50,6 +51,7 @@ class System:
             self.admin.patch(ssm, {"spec": {"ssm": {"writesPerSecond": rate, "readsPerSecond": rate}}})
         self.authority = CertificateAuthority(self.directory / "tls")
         self.port = free_port()
+        self.metrics_ports = {name: free_port() for name in ("controller", "watch-server")}
 
     @property
     def server(self) -> str:
@@ -86,6 +88,11 @@ class System:
     def watch_server_log(self) -> str:
         """What watch servers have printed so far."""
         return (self.directory / "watch-server.log").read_text()
+
+    def metrics(self, name: str) -> str:
+        """What the process of that name tells Prometheus."""
+        with urlopen(f"http://{HOST}:{self.metrics_ports[name]}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
 
     def stop(self) -> None:
         """Ends the processes."""
@@ -161,7 +168,10 @@ class System:
         kubeconfig = self.plane.kubeconfig_for(NAMESPACE, name)
         variables = {"KUBECONFIG": str(kubeconfig), **environment}
         return Process.start(
-            [COMMAND, *arguments], log=self.directory / f"{name}.log", environment=variables, keep=self.keep
+            [COMMAND, *arguments, f"--metrics-port={self.metrics_ports[name]}"],
+            log=self.directory / f"{name}.log",
+            environment=variables,
+            keep=self.keep,
         )
 
 

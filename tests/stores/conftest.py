@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from harness.aws import REGION, LocalAws, Moto, create_table
-from stores.world import DynamoDBWorld, MemoryWorld, SSMWorld, World
+from stores.world import DynamoDBWorld, SSMWorld
 from tenantconfig.stores.aws import client
+from tenantconfig.testing import MemoryWorld, World
 
 _paths = count(1)
 
@@ -52,14 +53,14 @@ def dynamodb(
     dynamodb_local: LocalAws, dynamodb_client: Any, dynamodb_direct: Any, table: str
 ) -> Iterator[DynamoDBWorld]:
     dynamodb_local.reset_calls()
-    yield DynamoDBWorld(dynamodb_client, dynamodb_direct, table)
+    yield DynamoDBWorld(dynamodb_local, dynamodb_client, dynamodb_direct, table)
     dynamodb_local.reset_calls()
 
 
 @pytest.fixture
 def ssm(moto: Moto, ssm_client: Any, ssm_direct: Any) -> Iterator[SSMWorld]:
     moto.reset_calls()
-    yield SSMWorld(ssm_client, ssm_direct, f"/stores-{next(_paths)}")
+    yield SSMWorld(moto, ssm_client, ssm_direct, f"/stores-{next(_paths)}")
     moto.reset_calls()
 
 

@@ -14,11 +14,12 @@ from botocore.exceptions import (
 )
 
 from harness.aws import REGION, Moto
-from stores.world import Resource, SSMWorld, enforce, new_scope
+from stores.world import SSMWorld
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.leadership import LEASE_SECONDS, RENEW_DEADLINE_SECONDS
 from tenantconfig.stores import aws
 from tenantconfig.stores.ssm import SSMStore
+from tenantconfig.testing import Resource, enforce, new_scope
 
 
 def cancelled(*codes: str) -> ClientError:

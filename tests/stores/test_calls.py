@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from harness.aws import LocalAws, Moto
-from stores.world import DynamoDBWorld, Resource, SSMWorld, enforce, new_scope
+from stores.world import DynamoDBWorld, SSMWorld
+from tenantconfig.testing import Resource, enforce, new_scope
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "stores.md"
 COLUMN = re.compile(r"(DynamoDB|SSM), (\d+) keys")

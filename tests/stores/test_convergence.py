@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stores.world import Resource, World, new_scope
 from tenantconfig.model import Format, Policy, Value
 from tenantconfig.plan import Desired
+from tenantconfig.testing import Resource, World, new_scope
 
 KEYS = ["a", "b", "c", "d"]
 TEXTS = ["1", "2", '{"x":1}', "ü"]

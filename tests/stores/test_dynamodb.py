@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from harness.aws import LocalAws
-from stores.world import LONGEST_SCOPE, DynamoDBWorld, Resource, enforce, new_scope, observe, owner, seed
+from stores.world import DynamoDBWorld
 from tenantconfig.errors import Conflict, Reason, Stalled, Transient
 from tenantconfig.model import Format, Scope, Value
 from tenantconfig.plan import Changes, Delete, Head, Held, Put
@@ -20,6 +20,7 @@ from tenantconfig.stores.dynamodb import (
     item_bytes,
     parts,
 )
+from tenantconfig.testing import LONGEST_SCOPE, Resource, enforce, new_scope, observe, owner, seed
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stores.world import LONGEST_SCOPE
 from tenantconfig.errors import Reason, Stalled
 from tenantconfig.model import Location, Options, Value
 from tenantconfig.stores import opening
@@ -15,6 +14,7 @@ from tenantconfig.stores.dynamodb import DynamoDBStore
 from tenantconfig.stores.memory import MemoryStore
 from tenantconfig.stores.opening import open_store
 from tenantconfig.stores.ssm import SSMStore
+from tenantconfig.testing import LONGEST_SCOPE
 
 TABLE = Location("d/1", "dynamodb", (("region", "eu-west-1"), ("tableName", "t")))
 PATH = Location("s/1", "ssm", (("pathPrefix", "/x"), ("region", "eu-west-1")))

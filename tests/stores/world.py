@@ -1,94 +1,24 @@
-"""The three stores as the contract suite sees them, and a resource that lives on one.
-
-A World is a store with the means to look at what is really there, and to change
-it as someone else would: past us. A Resource remembers between passes what a
-status would record.
-"""
+"""The worlds of the stores in AWS: what is really in a table or under a path, and others' writes to it."""
 
 import itertools
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tenantconfig.model import Format, Policy, Scope, Value
-from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, overlay, plan, plan_release
-from tenantconfig.stores.base import Applied, Store
+from harness.aws import LocalAws, Moto
+from tenantconfig.model import Scope
 from tenantconfig.stores.dynamodb import DynamoDBStore
-from tenantconfig.stores.memory import MemoryStore
 from tenantconfig.stores.ssm import OWNER_TAG, REST_SECONDS, Deletions, SSMStore
-
-LONGEST_SCOPE = Scope("t" * 63, "e" * 63, "s" * 63)
-CLUSTER = "cluster-1"
-_numbers = itertools.count(1)
-
-
-def new_scope(environment: str = "prod", service: str = "checkout") -> Scope:
-    """A scope that no other test uses."""
-    return Scope(f"acme-{next(_numbers)}", environment, service)
-
-
-def owner(name: str = "checkout", uid: str = "uid-1", cluster: str = CLUSTER) -> str:
-    """An owner as the operator writes it."""
-    return f"{cluster}/acme/{name}/{uid}"
-
-
-class World(ABC):
-    """One store, and what is behind it."""
-
-    name: str
-    store: Store
-    atomic = True  # nothing of a set of changes happens unless all of it can
-    takes_sensitive = False
-
-    @abstractmethod
-    def texts(self, scope: Scope) -> dict[str, str]:
-        """Everything that is there, read past the store."""
-
-    @abstractmethod
-    def owners(self, scope: Scope) -> dict[str, str]:
-        """Who owns what: by key, and for a head (under "") the scope. What nobody owns is left out."""
-
-    @abstractmethod
-    def overwrite(self, scope: Scope, key: str, text: str) -> None:
-        """Someone else writes, who knows nothing of owners."""
-
-    @abstractmethod
-    def remove(self, scope: Scope, key: str) -> None:
-        """Someone else deletes."""
-
-
-class MemoryWorld(World):
-    name = "memory"
-
-    def __init__(self) -> None:
-        self.store = self.memory = MemoryStore()
-
-    def texts(self, scope: Scope) -> dict[str, str]:
-        return {key: held.text for (place, key), held in self.memory.rows.items() if place == scope}
-
-    def owners(self, scope: Scope) -> dict[str, str]:
-        rows = self.memory.rows.items()
-        return {key: held.owner for (place, key), held in rows if place == scope and held.owner}
-
-    def overwrite(self, scope: Scope, key: str, text: str) -> None:
-        held = self.memory.rows.get((scope, key))
-        version = f"foreign-{next(_numbers)}"
-        self.memory.rows[scope, key] = (
-            replace(held, text=text, version=version, pristine=False) if held else Held(text, version)
-        )
-
-    def remove(self, scope: Scope, key: str) -> None:
-        del self.memory.rows[scope, key]
+from tenantconfig.testing import World
 
 
 class DynamoDBWorld(World):
-    name = "dynamodb"
-
-    def __init__(self, client: Any, direct: Any, table: str) -> None:
+    def __init__(self, aws: LocalAws, client: Any, direct: Any, table: str) -> None:
+        self.aws = aws
         self.store = DynamoDBStore(client, table)
         self.direct = direct  # of the test's own; not recorded
         self.table = table
+
+    def requests(self) -> int:
+        return len(self.aws.calls())
 
     def items(self, scope: Scope) -> dict[str, dict[str, Any]]:
         """All items of a scope by sort key."""
@@ -131,14 +61,21 @@ class DynamoDBWorld(World):
 
 
 class SSMWorld(World):
-    name = "ssm"
     atomic = False
+    guards_deletions = False
+    trusts_records = True
     takes_sensitive = True
+    retypes_at_once = False
 
-    def __init__(self, client: Any, direct: Any, path: str, tier: str = "Standard", kms_key: str = "") -> None:
-        self.store = SSMStore(client, path, tier, kms_key, Deletions(itertools.count(step=REST_SECONDS).__next__))
+    def __init__(self, moto: Moto, client: Any, direct: Any, path: str) -> None:
+        self.moto = moto
+        clock = itertools.count(step=REST_SECONDS).__next__  # no name has to rest
+        self.store = SSMStore(client, path, deletions=Deletions(clock))
         self.direct = direct
         self.path = path
+
+    def requests(self) -> int:
+        return len(self.moto.calls())
 
     def parameter(self, scope: Scope, key: str) -> str:
         return f"{self.path}/{scope}/{key}"
@@ -161,72 +98,15 @@ class SSMWorld(World):
         tags = {key: self.tags(scope, key) for key in self.texts(scope)}
         return {key: each[OWNER_TAG] for key, each in tags.items() if OWNER_TAG in each}
 
+    def sensitive(self, scope: Scope) -> set[str]:
+        return {key for key, each in self.parameters(scope).items() if each["Type"] == "SecureString"}
+
     def overwrite(self, scope: Scope, key: str, text: str) -> None:
-        self.direct.put_parameter(Name=self.parameter(scope, key), Value=text, Type="String", Overwrite=True)
+        kind = "SecureString" if key in self.sensitive(scope) else "String"  # AWS changes no parameter's type
+        self.direct.put_parameter(Name=self.parameter(scope, key), Value=text, Type=kind, Overwrite=True)
+
+    def create_sensitive(self, scope: Scope, key: str, text: str) -> None:
+        self.direct.put_parameter(Name=self.parameter(scope, key), Value=text, Type="SecureString")
 
     def remove(self, scope: Scope, key: str) -> None:
         self.direct.delete_parameter(Name=self.parameter(scope, key))
-
-
-def enforce(key: str, text: str, format: Format = Format.TEXT, *, sensitive: bool = False) -> Desired:
-    return Desired(key, Policy.ENFORCE, Value(text, format, sensitive))
-
-
-def seed(key: str, text: str) -> Desired:
-    return Desired(key, Policy.SEED, Value(text))
-
-
-def observe(key: str) -> Desired:
-    return Desired(key, Policy.OBSERVE)
-
-
-@dataclass
-class Resource:
-    """What wants something of a store, with the memory that its status is."""
-
-    store: Store
-    scope: Scope
-    owner: str = field(default_factory=owner)
-    adopt: str = ""
-    policies: dict[str, Policy] = field(default_factory=dict)
-    trusted: dict[str, str] = field(default_factory=dict)
-
-    def claim(self, desired: Iterable[Desired]) -> Claim:
-        desired = tuple(desired)
-        enforced = {each.key for each in desired if each.policy is Policy.ENFORCE}
-        return Claim(
-            self.owner,
-            generation=1,
-            adopt=self.adopt,
-            policies=dict(self.policies),
-            trusted=dict(self.trusted),
-            indifferent=frozenset(each.key for each in desired) - enforced,
-        )
-
-    def read(self, *desired: Desired) -> Contents:
-        keys = {each.key for each in desired} | self.policies.keys()
-        return self.store.read(self.scope, keys, self.claim(desired))
-
-    def plan(self, *desired: Desired) -> Changes:
-        return plan(desired, self.read(*desired), self.claim(desired))
-
-    def bring(self, *desired: Desired) -> dict[str, Held]:
-        """One pass: read, plan, apply, remember. Returns what the store holds now of what is desired."""
-        contents = self.read(*desired)
-        changes = plan(desired, contents, self.claim(desired))
-        applied = self.apply(changes)
-        assert applied.error is None
-        held = overlay(contents, applied.held, applied.deleted)
-        self.policies = {each.key: each.policy for each in desired}
-        enforced = [each.key for each in desired if each.policy is Policy.ENFORCE]
-        self.trusted = {key: held[key].version for key in enforced if key in held}
-        return {key: each for key, each in held.items() if key in self.policies}
-
-    def apply(self, changes: Changes) -> Applied:
-        """Nothing is asked of the store when there is nothing to do."""
-        return self.store.apply(self.scope, changes) if changes else Applied()
-
-    def retain(self) -> None:
-        """Deletion with deletionPolicy Retain."""
-        applied = self.apply(plan_release(self.read(), self.claim(())))
-        assert applied.error is None

@@ -7,16 +7,19 @@ its turn later: tokens set aside until its pass takes them, at most a `portion` 
 The line is ordered by a due time: when it was joined, and PATIENCE_SECONDS for every
 request that the tenant has waiting, this one's included. So one wait is in proportion
 to what is waited for: a tenant that changes a key passes one that brings a thousand,
-in one resource or in many, and who has waited long enough is passed by nobody.
+in one resource or in many, and who has waited long enough is passed by nobody. Who
+comes back for the next turn keeps its due time; only what it needs more than before
+is put on top.
 
-A store that answers "too many requests" halves the rate and empties the bucket; the
-rate grows back in RECOVERY_SECONDS.
+A store that answers "too many requests" halves the rate, and with it the portion,
+which may be more than the store takes at once, and empties the bucket; both grow
+back in RECOVERY_SECONDS.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -24,6 +27,7 @@ K = TypeVar("K", bound=Hashable)
 PATIENCE_SECONDS = 600.0  # a change of one key passes what brings ten for an hour and a half
 RECOVERY_SECONDS = 60.0  # from standstill to the full rate
 SLOWEST = 1 / 16  # of the configured rate
+LEAST_PORTION = 2  # what one change may take: a value and its owner's tag
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,7 +51,8 @@ class Budget(Generic[K]):
     """One store's requests of one kind.
 
     `rate` is in requests a second, `portion` the most in one turn; without it, a turn is
-    as large as it must be, and one that exceeds the bucket leaves a debt behind.
+    as large as it must be, and one that exceeds the bucket leaves a debt behind. Whoever
+    waits is known until it leaves.
     Every `now` is monotonic, in seconds.
     """
 
@@ -57,13 +62,14 @@ class Budget(Generic[K]):
         self._tokens = self._size = max(rate, portion or 1)
         self._filled_at = now
         self._line: list[_Waiting[K]] = []
-        self._waiting: dict[K, _Waiting[K]] = {}
+        self._latest: dict[K, _Waiting[K]] = {}  # of everyone who has not left: in the line, or before its turn
         self._turns: dict[K, int] = {}
         self._number = 0
 
-    def configure(self, rate: float, portion: int | None) -> None:
+    def configure(self, rate: float, portion: int | None, now: float) -> None:
         """Have another rate and portion from now on; who waits keeps its place."""
         if (rate, portion) != (self._full_rate, self._portion):
+            self._fill(now)
             self.rate = self._full_rate = rate
             self._portion = portion
             self._size = max(rate, portion or 1)
@@ -81,8 +87,9 @@ class Budget(Generic[K]):
         self._tokens -= cost
         return cost
 
-    def charge(self, requests: int) -> None:
+    def charge(self, requests: int, now: float) -> None:
         """Requests were made that nobody could foresee."""
+        self._fill(now)
         self._tokens -= requests
 
     def refund(self, requests: int) -> None:
@@ -92,17 +99,11 @@ class Budget(Generic[K]):
     def wait(self, key: K, tenant: str, need: int, now: float) -> Place:
         """Join the line, or stay in it with another need."""
         self._fill(now)
-        self._turns.pop(key, None)
-        former = self._waiting.get(key)
-        if former is None or former.need != need:
-            self._unqueue(key)
-            others = sum(each.need for each in self._line if each.tenant == tenant)
-            self._number += 1
-            due = former.due if former else now + PATIENCE_SECONDS * (others + need)
-            self._waiting[key] = _Waiting(due, self._number, key, tenant, need)
-            insort(self._line, self._waiting[key])
-        mine = self._waiting[key]
-        ahead = sum(each.need for each in takewhile(lambda each: each is not mine, self._line))
+        self.refund(self._turns.pop(key, 0))
+        latest = self._latest.get(key)
+        if latest is None or latest.need != need or self._index(latest) is None:
+            latest = self._join(key, tenant, need, now)
+        ahead = sum(each.need for each in islice(self._line, self._index(latest)))
         return Place(ahead, max(0.0, ahead + need - self._tokens) / self.rate)
 
     def turns(self, now: float) -> Iterator[K]:
@@ -129,6 +130,7 @@ class Budget(Generic[K]):
     def leave(self, key: K) -> None:
         """`key` needs nothing any more, in the line or out of it."""
         self._unqueue(key)
+        self._latest.pop(key, None)
         self.refund(self._turns.pop(key, 0))
 
     def slow(self, now: float) -> None:
@@ -143,7 +145,9 @@ class Budget(Generic[K]):
         return sum(each.need for each in self._line)
 
     def _cost(self, need: int) -> int:
-        return need if self._portion is None else min(need, self._portion)
+        if self._portion is None:
+            return need
+        return min(need, max(LEAST_PORTION, int(self._portion * self.rate / self._full_rate)))
 
     def _least(self, cost: int) -> float:
         return min(cost, self._size)
@@ -156,6 +160,23 @@ class Budget(Generic[K]):
         self._tokens = min(self._size, self._tokens + seconds * self.rate)
         self.rate = min(self._full_rate, self.rate + seconds * self._full_rate / RECOVERY_SECONDS)
 
+    def _join(self, key: K, tenant: str, need: int, now: float) -> _Waiting[K]:
+        self._unqueue(key)
+        others = sum(each.need for each in self._line if each.tenant == tenant)
+        due, number = now + PATIENCE_SECONDS * (others + need), self._number
+        if former := self._latest.get(key):
+            more = max(0, need - former.need)
+            due, number = min(due, former.due + PATIENCE_SECONDS * more), former.number
+        self._number += 1
+        self._latest[key] = _Waiting(due, number, key, tenant, need)
+        insort(self._line, self._latest[key])
+        return self._latest[key]
+
     def _unqueue(self, key: K) -> None:
-        if waiting := self._waiting.pop(key, None):
-            self._line.remove(waiting)
+        latest = self._latest.get(key)
+        if latest and (index := self._index(latest)) is not None:
+            del self._line[index]
+
+    def _index(self, waiting: _Waiting[K]) -> int | None:
+        index = bisect_left(self._line, waiting)
+        return index if index < len(self._line) and self._line[index] is waiting else None

@@ -160,7 +160,7 @@ def next_head(head: Head | None, part: Part, changes: Changes) -> Head:
     """The head after `part`."""
     keys = (set(head.keys) if head else set()) - set(changes.releases) | {each.key for each in changes.claims}
     keys |= {each.key for each in part if isinstance(each, Put) and each.owned}
-    keys -= {each.key for each in part if isinstance(each, Delete)}
+    keys -= {each.key for each in part if isinstance(each, Delete) or not each.owned}
     return Head(changes.owner, (head.epoch if head else 0) + 1, frozenset(keys))
 
 
@@ -245,7 +245,7 @@ def item_bytes(item: Item) -> int:
 
 
 def delete_action(rows: Rows, delete: Delete) -> dict[str, Any]:
-    return {"Key": rows.entry(delete.key), **unchanged(delete.held)}
+    return {"Key": rows.entry(delete.key), **(unchanged(delete.held) or same_text(delete.held))}
 
 
 def unchanged(held: Held | None) -> dict[str, Any]:
@@ -261,6 +261,15 @@ def unchanged(held: Held | None) -> dict[str, Any]:
         "ConditionExpression": "etag = :etag AND #value = :value",  # a foreign UpdateItem leaves the etag
         "ExpressionAttributeNames": {"#value": "value"},
         "ExpressionAttributeValues": {":etag": {"S": etag(held.text, held.version)}, ":value": {"S": held.text}},
+    }
+
+
+def same_text(held: Held) -> dict[str, Any]:
+    """The condition that an item that was written past us still says what was read; what is no text is no one's."""
+    return {
+        "ConditionExpression": "#value = :value OR NOT attribute_type(#value, :text)",
+        "ExpressionAttributeNames": {"#value": "value"},
+        "ExpressionAttributeValues": {":value": {"S": held.text}, ":text": {"S": "S"}},
     }
 
 

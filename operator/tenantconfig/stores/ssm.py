@@ -98,9 +98,9 @@ class SSMStore:
                 held |= {names[each["Name"]]: held_from(each) for each in answer["Parameters"]}
             if claim.thorough:
                 held |= self._list(scope, gate)
-            unknown = {key for key, each in held.items() if claim.trusted.get(key) != each.version}
-            unknown -= claim.indifferent
-            owners = dict.fromkeys(claim.trusted, claim.owner)
+            trusted = {key for key, each in held.items() if claim.trusted.get(key) == each.version}
+            unknown = held.keys() - trusted - (claim.indifferent - claim.trusted.keys())
+            owners = dict.fromkeys(trusted, claim.owner)
             owners |= {key: self._owner(self._parameter(scope, key), gate) for key in sorted(unknown)}
         return Contents({key: replace(each, owner=owners.get(key, "")) for key, each in held.items()})
 
@@ -115,8 +115,13 @@ class SSMStore:
         try:
             for put in puts:
                 if put.key not in retyped and not resting[put.key]:
+                    name = self._parameter(scope, put.key)
                     gate()
-                    held[put.key] = self._put(self._parameter(scope, put.key), put, changes.owner, gate)
+                    held[put.key] = self._put(name, put, changes.owner)
+                    if put.replaces and put.replaces.owner != changes.owner:
+                        gate()
+                        self._tag(name, changes.owner)
+                        held[put.key] = replace(held[put.key], owner=changes.owner)
             for chunk in chunks([*retyped, *(each.key for each in changes.deletes)], MAX_BATCH):
                 gate()
                 self._delete([self._parameter(scope, key) for key in chunk])
@@ -158,7 +163,8 @@ class SSMStore:
     def _parameter(self, scope: Scope, key: str) -> str:
         return f"{self._prefix}/{scope}/{key}"
 
-    def _put(self, name: str, put: Put, owner: str, gate: Gate) -> Held:
+    def _put(self, name: str, put: Put, owner: str) -> Held:
+        """Write a value; one that was there keeps its owner for the moment."""
         request: dict[str, Any] = {
             "Name": name,
             "Value": put.value.text,
@@ -171,9 +177,7 @@ class SSMStore:
             version = self._client.put_parameter(**request, Overwrite=True)["Version"]
             if version != int(put.replaces.version) + 1:
                 raise Conflict(f"{self._name}: {put.key} was written by someone else at the same time")
-            if put.replaces.owner != owner:
-                gate()
-                self._tag(name, owner)
+            owner = put.replaces.owner
         else:
             tags = {"Tags": owner_tags(owner)} if put.owned else {}
             version = self._client.put_parameter(**request, Overwrite=False, **tags)["Version"]
