@@ -225,7 +225,7 @@ def _astray(desired: Desired, held: Held, claim: Claim) -> bool:
 
     SSM makes a parameter again that was deleted when we update it, without its tags.
     """
-    unmarked = not held.owner and desired.key in claim.trusted
+    unmarked = not held.owner and bool(claim.trusted.get(desired.key))
     return unmarked and desired.value is not None and held.matches(desired.value)
 
 

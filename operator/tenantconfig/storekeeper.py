@@ -1,8 +1,9 @@
 """The stores' part of a pass: find the places concerned, read them, plan, apply.
 
 Places are where the keys of a resource and of its status belong by now, and where
-the status says that it has values. A status that may lack what an earlier pass wrote (see `orderly`) is
-not relied on: then every recorded place is visited, and looked through.
+the status says that it has values. A status that may lack what an earlier pass
+wrote (see `orderly`) is not relied on: then every recorded place is visited, and
+looked through.
 """
 
 import asyncio

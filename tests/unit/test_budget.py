@@ -279,6 +279,20 @@ def test_who_comes_to_need_more_is_never_behind_who_comes_then() -> None:
     assert budget.wait("late", "late", 1002, PATIENCE_SECONDS * 1000).ahead == 1001
 
 
+def test_who_never_comes_to_an_end_does_not_stay_first() -> None:
+    budget, now, joined = empty(), 0.0, PATIENCE_SECONDS * 20
+    budget.wait("endless", "endless", 20, now)
+    while not budget.turn("patient"):
+        now += budget.next_turn(now) or 0.0
+        if now > joined:
+            budget.wait("patient", "patient", 20, now)
+        for key in budget.turns(now):
+            if key == "endless":
+                assert budget.take(key, 20, now) == PORTION
+                budget.wait(key, key, 20, now)
+        assert now < joined + 100, "it has to pass what has waited as long"
+
+
 def test_who_has_left_begins_anew() -> None:
     budget = empty()
     budget.wait("a", "a", 10, 0.0)

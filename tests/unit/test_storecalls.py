@@ -119,6 +119,29 @@ async def test_an_edit_in_the_middle_drops_what_was_begun_and_reads_everything_a
 
 
 @in_virtual_time
+async def test_a_turn_that_finds_an_edit_reads_everything_afresh() -> None:
+    world = new_world()
+    ref = world.declare("acme", keys(SIZE))
+    await asyncio.sleep(51)
+    before, tell = len(reads(world)), world.kube.changed
+    world.kube.changed = lambda body: None  # the event comes late
+    world.declare("acme", keys(SIZE, "2"))
+    world.kube.changed = tell
+    await world.ready(ref)
+    assert reads(world)[before] == WHOLE
+    assert texts(world, "acme") == keys(SIZE, "2")
+
+
+@in_virtual_time
+async def test_a_turn_to_write_is_not_held_up_by_reads() -> None:
+    world = new_world()
+    ref = world.declare("acme", keys(SIZE))
+    await asyncio.sleep(51)
+    ration(world).reads.charge(40 * 3600, now())
+    assert await world.ready(ref) == pytest.approx((SIZE - PORTION) / 3)
+
+
+@in_virtual_time
 async def test_an_edit_of_one_key_in_the_middle_keeps_the_place_in_the_line() -> None:
     world = new_world()
     first = world.declare("first", keys(100))

@@ -9,7 +9,7 @@ request that the tenant has waiting, this one's included. So one wait is in prop
 to what is waited for: a tenant that changes a key passes one that brings a thousand,
 in one resource or in many, and who has waited long enough is passed by nobody. Who
 comes back for the next turn keeps its due time; only what it needs more than before
-is put on top.
+is put on top, so that nobody stays first who never comes to an end.
 
 A store that answers "too many requests" halves the rate, and with it the portion,
 which may be more than the store takes at once, and empties the bucket; both grow
@@ -18,7 +18,7 @@ back in RECOVERY_SECONDS.
 
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -113,6 +113,7 @@ class Budget(Generic[K]):
             first = self._line[0]
             self._unqueue(first.key)
             self._turns[first.key] = self._cost(first.need)
+            self._latest[first.key] = replace(first, need=first.need - 1)  # or a turn that brings nothing were free
             self._tokens -= self._turns[first.key]
             yield first.key
 
@@ -163,12 +164,11 @@ class Budget(Generic[K]):
     def _join(self, key: K, tenant: str, need: int, now: float) -> _Waiting[K]:
         self._unqueue(key)
         others = sum(each.need for each in self._line if each.tenant == tenant)
-        due, number = now + PATIENCE_SECONDS * (others + need), self._number
+        due = now + PATIENCE_SECONDS * (others + need)
         if former := self._latest.get(key):
-            more = max(0, need - former.need)
-            due, number = min(due, former.due + PATIENCE_SECONDS * more), former.number
+            due = min(due, former.due + PATIENCE_SECONDS * max(0, need - former.need))
         self._number += 1
-        self._latest[key] = _Waiting(due, number, key, tenant, need)
+        self._latest[key] = _Waiting(due, self._number, key, tenant, need)
         insort(self._line, self._latest[key])
         return self._latest[key]
 
