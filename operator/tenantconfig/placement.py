@@ -5,6 +5,7 @@ A place is one table or path, whatever ConfigStores called it in the course of t
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from tenantconfig.errors import Reason, Stalled
 from tenantconfig.model import EntryStatus, Format, Location, Policy, State, TenantConfig, Value
@@ -17,7 +18,7 @@ NOTHING_APPLIED = Applied()
 NOTHING_KNOWN = Contents()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """A recorded location, the store behind it, and what a resource wants there."""
 
@@ -28,7 +29,7 @@ class Place:
     routed: frozenset[str] = frozenset()  # keys that belong here by now, of the resource as it is and as it was
     recorded: Mapping[str, Policy] = field(default_factory=dict)  # of the keys that the status says are here
 
-    @property
+    @cached_property
     def wanted(self) -> frozenset[str]:
         """The keys that belong here."""
         return frozenset(each.key for each in self.desired)
@@ -49,7 +50,7 @@ class Reading:
     known: Contents = NOTHING_KNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Work:
     """What a place holds, the changes to it, and then what it acknowledged."""
 
@@ -60,11 +61,17 @@ class Work:
     applied: Applied = NOTHING_APPLIED
     unread: bool = False  # the place did not answer; `applied` has the error
 
-    @property
+    @cached_property
     def held(self) -> Mapping[str, Held]:
-        return overlay(self.contents, self.applied.held, self.applied.deleted)
+        """What the place holds now."""
+        return overlay(self.contents, self.applied.held, self.applied.deleted, self.applied.released)
 
-    @property
+    @cached_property
+    def claimed(self) -> frozenset[str]:
+        """Keys that have become ours as they were."""
+        return frozenset() if self.applied.error else frozenset(put.key for put in self.changes.claims)
+
+    @cached_property
     def leaving(self) -> frozenset[str]:
         """Keys that the plan takes from here: removed, or left as nobody's."""
         return frozenset({each.key for each in self.changes.deletes}.union(self.changes.releases)) - self.place.wanted
@@ -171,6 +178,7 @@ def followed(work: Work, last: Work | None) -> Work:
     applied = Applied(
         {**work.applied.held, **last.applied.held},
         work.applied.deleted | last.applied.deleted,
+        work.applied.released | last.applied.released,
         last.applied.error,
     )
     releases = tuple(dict.fromkeys([*work.changes.releases, *last.changes.releases]))
@@ -196,7 +204,7 @@ def deferred(works: Iterable[Work]) -> bool:
     """Whether all that came of it is that a place is to be read later."""
     works = list(works)
     waiting = [work for work in works if work.applied.error]
-    done = any(work.applied.held or work.applied.deleted for work in works)
+    done = any(work.applied.held or work.applied.deleted or work.applied.released for work in works)
     return (
         bool(waiting)
         and not done
@@ -257,9 +265,14 @@ def _stray(work: Work, key: str) -> EntryStatus:
 
 def entry_status(desired: Desired, work: Work, former: EntryStatus | None) -> EntryStatus:
     """Where one desired entry stands."""
-    held = work.held.get(desired.key)
+    held, policy = work.held.get(desired.key), desired.policy
     state, message = State.SYNCED, ""
-    if held and _unclaimed(desired, held, work):
+    if held and _unreleased(desired, held, work):
+        state, policy = (
+            State.PENDING,
+            former.policy if former else Policy.ENFORCE,
+        )  # what is ours is to be known as ours
+    elif held and _unclaimed(desired, held, work):
         held = replace(held, version="")  # what is recorded of an enforced entry is the memory of what is ours
         state, message = State.PENDING, failure_message(work)
     elif work.unread or (held is None and desired.value is not None) or not _matches(desired, held):
@@ -268,12 +281,17 @@ def entry_status(desired: Desired, work: Work, former: EntryStatus | None) -> En
         state = State.MISSING
     version = held.version if held else former.version if former and work.unread else ""
     place = work.place
-    return EntryStatus(desired.key, place.config_store, place.location.id, desired.policy, state, version, message)
+    return EntryStatus(desired.key, place.config_store, place.location.id, policy, state, version, message)
+
+
+def _unreleased(desired: Desired, held: Held, work: Work) -> bool:
+    """Whether what is only observed by now is still ours."""
+    return bool(work.applied.error) and desired.policy is Policy.OBSERVE and _covered(work, held)
 
 
 def _unclaimed(desired: Desired, held: Held, work: Work) -> bool:
-    claimed = not work.applied.error and any(put.key == desired.key for put in work.changes.claims)
-    return desired.policy is Policy.ENFORCE and held.owner != work.claim.owner and not claimed
+    """Whether what is enforced is not ours yet."""
+    return desired.policy is Policy.ENFORCE and held.owner != work.claim.owner and desired.key not in work.claimed
 
 
 def failure_message(work: Work) -> str:

@@ -174,20 +174,26 @@ def plan_release(contents: Contents, claim: Claim) -> Changes:
     return Changes(owner=claim.owner, generation=claim.generation, releases=releases, head=contents.head)
 
 
-def remaining(changes: Changes, acknowledged: Mapping[str, Held], deleted: Collection[str]) -> Changes:
-    """The changes that were not acknowledged. Releases are not acknowledged one by one."""
+def remaining(
+    changes: Changes, acknowledged: Mapping[str, Held], deleted: Collection[str], released: Collection[str]
+) -> Changes:
+    """The changes that were not acknowledged."""
     return replace(
         changes,
         puts=tuple(put for put in changes.puts if put.key not in acknowledged),
         claims=tuple(put for put in changes.claims if put.key not in acknowledged),
         deletes=tuple(each for each in changes.deletes if each.key not in deleted),
+        releases=tuple(key for key in changes.releases if key not in released),
     )
 
 
-def overlay(contents: Contents, acknowledged: Mapping[str, Held], deleted: Iterable[str]) -> Mapping[str, Held]:
+def overlay(
+    contents: Contents, acknowledged: Mapping[str, Held], deleted: Iterable[str], released: Collection[str] = ()
+) -> Mapping[str, Held]:
     """What the store holds now: the read, with the acknowledged writes on top. There is no second read."""
     gone = set(deleted)
-    return {key: held for key, held in {**contents.held, **acknowledged}.items() if key not in gone}
+    held = {key: each for key, each in {**contents.held, **acknowledged}.items() if key not in gone}
+    return held | {key: replace(held[key], owner="") for key in released if key in held}
 
 
 def written(put: Put, version: str, owner: str) -> Held:

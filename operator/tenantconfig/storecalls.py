@@ -217,8 +217,8 @@ class StoreCalls:
             ration.writes.slow(self._rations.now())
         stamp = self.stamp(resource)
         for id, work in spent.items():
-            left[id] = remaining(work.changes, work.applied.held, work.applied.deleted)
-            keys = tuple(put.key for put in (*left[id].puts, *left[id].claims))
+            left[id] = remaining(work.changes, work.applied.held, work.applied.deleted, work.applied.released)
+            keys = (*(put.key for put in (*left[id].puts, *left[id].claims)), *left[id].releases)
             contents = replace(work.contents, held=work.held)
             self._begun.setdefault(resource.ref, {})[id] = _Begun(stamp, contents, keys)
         need = sum(map(requests, left.values()))

@@ -1121,3 +1121,26 @@ def test_a_resource_that_waits_in_the_line_can_be_deleted(system: System, tenant
     assert crowd.writes("PutParameter", of="begun") == crowd.writes("DeleteParameters", of="begun") < 30
     assert crowd.values(begun) == {}
     assert not system.admin.exists(configmap(crowd.name, "begun"))
+
+
+@pytest.mark.parametrize("way", ["observed", "retained"])
+def test_more_keys_than_one_turns_are_all_let_go(system: System, tenant: str, new_store: NewStore, way: str) -> None:
+    crowd = Crowd(system, tenant, new_store, writes_per_second=10)
+    body = crowd.resource("large", 25)
+    applied(system, body)
+    stored = crowd.values(body)
+    system.reset()
+    if way == "observed":
+        entries = [observe(entry["key"]) for entry in body["spec"]["entries"]]
+        applied(system, cluster.tenant_config(crowd.name, "large", tenantId=body["spec"]["tenantId"], entries=entries))
+    else:
+        system.admin.patch(body, {"spec": {"deletionPolicy": "Retain"}})
+        system.admin.delete(body)
+        gone(system, body)
+    assert crowd.values(body) == stored
+    released = [each.parameters["ResourceId"] for each in system.aws.recorded("RemoveTagsFromResource")]
+    # kopf asks once more for a deletion that a turn has ended, and the last turn's are let go once more.
+    assert len(set(released)) == len(stored) <= len(released) <= len(stored) + 10
+    for name in released:
+        tags = system.parameters.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
+        assert tags == []

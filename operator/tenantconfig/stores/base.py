@@ -30,6 +30,7 @@ class Applied:
 
     held: Mapping[str, Held] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
+    released: frozenset[str] = frozenset()
     error: TenantConfigError | None = None
 
 

@@ -90,7 +90,7 @@ class DynamoDBStore:
                 after = next_head(head, part, changes)
                 self._write(Rows(scope), part, head_action(Rows(scope), head, after, changes.generation), gate)
                 head = after
-                applied = acknowledge(applied, part, changes.owner)
+                applied = acknowledge(applied, part, changes)
         except (ClientError, BotoCoreError) as error:
             return replace(applied, error=translate(error, self._name))
         except TenantConfigError as error:
@@ -164,12 +164,12 @@ def next_head(head: Head | None, part: Part, changes: Changes) -> Head:
     return Head(changes.owner, (head.epoch if head else 0) + 1, frozenset(keys))
 
 
-def acknowledge(applied: Applied, part: Part, owner: str) -> Applied:
-    """`applied` with a part that was written."""
+def acknowledge(applied: Applied, part: Part, changes: Changes) -> Applied:
+    """`applied` with a part that was written. What is released the first part's head lists no more."""
     puts = [each for each in part if isinstance(each, Put)]
-    held = {put.key: written(put, str(next_revision(put)), owner) for put in puts}
+    held = {put.key: written(put, str(next_revision(put)), changes.owner) for put in puts}
     deleted = {each.key for each in part if isinstance(each, Delete)}
-    return Applied({**applied.held, **held}, applied.deleted | deleted)
+    return Applied({**applied.held, **held}, applied.deleted | deleted, frozenset(changes.releases))
 
 
 def next_revision(put: Put) -> int:

@@ -55,7 +55,8 @@ class MemoryStore:
                 del self.rows[scope, each.key]
             self._own(scope, [each.key for each in changes.claims], changes.owner)
             self._own(scope, changes.releases, "")
-            return Applied(acknowledged, frozenset(each.key for each in changes.deletes))
+            deleted = frozenset(each.key for each in changes.deletes)
+            return Applied(acknowledged, deleted, frozenset(changes.releases))
 
     def _put(self, scope: Scope, key: str, held: Held) -> Held:
         self._writes += 1

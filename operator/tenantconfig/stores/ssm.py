@@ -107,6 +107,7 @@ class SSMStore:
     def apply(self, scope: Scope, changes: Changes, gate: Gate = always) -> Applied:
         held: dict[str, Held] = {}
         deleted: set[str] = set()
+        released: set[str] = set()
         error: TenantConfigError | None = None
         # What is claimed is written too: its former owner knows by the version that it is not theirs any more.
         puts = (*changes.puts, *changes.claims)
@@ -129,12 +130,13 @@ class SSMStore:
             for key in changes.releases:
                 gate()
                 self._untag(self._parameter(scope, key))
+                released.add(key)
             error = self._unfinished(retyped, resting)
         except (ClientError, BotoCoreError) as failure:
             error = translate(failure, self._name)
         except TenantConfigError as failure:
             error = failure
-        return Applied(held, frozenset(deleted), error)
+        return Applied(held, frozenset(deleted), frozenset(released), error)
 
     def _rest(self, scope: Scope, put: Put) -> float:
         return 0.0 if put.replaces else self._deletions.rest(self._parameter(scope, put.key))

@@ -133,7 +133,7 @@ class Resource:
         contents = self.read(*desired)
         changes = plan(desired, contents, self.claim(desired))
         applied = self.apply(changes, gate)
-        held = overlay(contents, applied.held, applied.deleted)
+        held = overlay(contents, applied.held, applied.deleted, applied.released)
         self._remember(desired, changes, held, unfinished=applied.error is not None)
         return Pass({each.key: held[each.key] for each in desired if each.key in held}, applied)
 
