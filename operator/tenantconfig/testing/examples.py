@@ -88,6 +88,14 @@ class Examples:
         assert {key: fresh[key] for key in ("a", "c")} == applied.held
         assert "b" not in fresh
 
+    def test_an_acknowledgement_says_what_was_let_go(self, world: World, resource: Resource) -> None:
+        resource.bring(seed("a", "1"), enforce("b", "1"), enforce("c", "1"))
+        world.overwrite(resource.scope, "a", "theirs")
+        changes = resource.plan(observe("b"), enforce("c", "1"))
+        assert set(changes.releases) == {"a", "b"}
+        assert resource.apply(changes).released == {"a", "b"}
+        assert world.owners(resource.scope).keys() - {""} == {"c"}
+
     def test_the_same_wishes_again_change_nothing(self, resource: Resource) -> None:
         wishes = (enforce("a", "1"), enforce("j", "1", Format.JSON), seed("b", "1"), observe("c"))
         resource.bring(*wishes)

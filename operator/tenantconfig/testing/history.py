@@ -228,10 +228,8 @@ class Verdict:
                 self._untouched(key)
             elif key not in self.before.texts:
                 assert self._now(key) == (None, NOBODY)
-            elif key in self.recorded:
-                self._leaving(key)
             else:
-                self._beside(key)
+                self._leaving(key, found=key in self.recorded or self.resource.thorough)
         if not self.after.owners.keys() - {""}:
             assert self.after.owners == {}, "what owns nothing has no owner"
 
@@ -283,21 +281,24 @@ class Verdict:
         assert value in values
         assert owner in owners
 
-    def _leaving(self, key: str) -> None:
-        """It was ours, and recorded."""
+    def _leaving(self, key: str, *, found: bool) -> None:
+        """It was ours, and is wanted no more; what is not recorded may be `found` all the same, or not."""
+        untouched = [] if found else [(self.before.value(key), self.before.owner(key))]
+        assert self._now(key) in [*self._removed(key), *untouched]
+
+    def _removed(self, key: str) -> list[tuple[object, str]]:
+        """What may have become of it: gone, or nobody's."""
         gone: tuple[object, str] = (None, NOBODY)
         released: tuple[object, str] = (self.before.value(key), NOBODY)
-        policy = self.recorded[key]
-        if policy is Policy.ENFORCE or (policy is Policy.SEED and key in self.history.planted):
-            allowed = [gone]
-        elif policy is Policy.OBSERVE or self._changed(key):
-            allowed = [released]
-        else:
-            allowed = [gone, released]
-        assert self._now(key) in allowed
+        policy = self.recorded.get(key)
+        if not self._made(key):
+            return [released]
+        if policy is Policy.ENFORCE:
+            return [gone]
+        if policy is Policy.OBSERVE or self._changed(key):
+            return [released]
+        return [gone] if key in self.history.planted else [gone, released]
 
-    def _beside(self, key: str) -> None:
-        """It was ours, and not recorded."""
-        gone, untouched = (None, NOBODY), (self.before.value(key), self.before.owner(key))
-        allowed = [gone] if self.resource.thorough else [gone, untouched]
-        assert self._now(key) in allowed
+    def _made(self, key: str) -> bool:
+        """Whether it is of the resource or of its former self, not only adopted."""
+        return self.before.owner(key).rpartition("/")[0] == self.resource.owner.rpartition("/")[0]

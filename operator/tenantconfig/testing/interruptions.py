@@ -2,7 +2,6 @@
 # ruff: noqa: S101  # assert is how a test speaks
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -74,6 +73,9 @@ def interrupted(world: World, resource: Resource, wishes: list[Desired], gate: S
     assert applied.error is (gate.error if gate.shut else None)
     expected |= {key: held.text for key, held in applied.held.items()}
     assert world.texts(resource.scope) == {key: text for key, text in expected.items() if key not in applied.deleted}
+    owners = world.owners(resource.scope)
+    assert {key: owners.get(key, "") for key in applied.held} == {key: each.owner for key, each in applied.held.items()}
+    assert not owners.keys() & applied.released
 
     resource.bring(*wishes)
     assert not resource.plan(*wishes)
@@ -114,9 +116,12 @@ class Interruptions:
         for gate, resource, wishes in points(world):
             if gate.requests:
                 resource.trusted = {}  # whose they are is to be found out too
-            with suppress(Transient):
+            error = None
+            try:
                 resource.read(*wishes, gate=gate)
-                assert not gate.shut
+            except Transient as raised:
+                error = raised
+            assert error is (gate.error if gate.shut else None)
 
     def test_changes_that_are_stopped_at_once_change_nothing(self, world: World) -> None:
         resource, wishes = changing(world)
