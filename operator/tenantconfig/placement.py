@@ -48,6 +48,7 @@ class Reading:
     claim: Claim
     keys: frozenset[str]
     known: Contents = NOTHING_KNOWN
+    narrowed: bool = False  # nothing but `keys` may be written after it
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Work:
     changes: Changes
     applied: Applied = NOTHING_APPLIED
     unread: bool = False  # the place did not answer; `applied` has the error
+    fresh: frozenset[str] | None = None  # if not all: the keys that were read just now
 
     @cached_property
     def held(self) -> Mapping[str, Held]:
@@ -148,9 +150,14 @@ def carried(desired: Desired, held: Held | None) -> Desired:
     return replace(desired, value=value, owned=bool(held.owner) and held.pristine)
 
 
-def indifferent(desired: Desired, elsewhere: Collection[str]) -> bool:
-    """Whether it does not matter whose an entry is: unless a copy of a Seed has come from elsewhere, it stays as is."""
-    return desired.policy is Policy.OBSERVE or (desired.policy is Policy.SEED and desired.key not in elsewhere)
+def indifferent(desired: Desired, place: Place, elsewhere: Collection[str]) -> bool:
+    """Whether it does not matter whose an entry is.
+
+    It does for a Seed of which a copy may have come from elsewhere, and for what is let go because it is observed now.
+    """
+    if desired.policy is Policy.OBSERVE:
+        return place.recorded.get(desired.key) is not Policy.SEED
+    return desired.policy is Policy.SEED and desired.key not in elsewhere
 
 
 def policies(resource: TenantConfig) -> Mapping[str, Policy]:

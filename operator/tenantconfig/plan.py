@@ -94,12 +94,12 @@ class Claim:
     thorough: bool = False  # the record may lack keys: the store is looked through for what is ours
 
     def covers(self, owner: str) -> bool:
-        """Whether data of `owner` is ours to change.
+        """Whether data of `owner` is ours to change."""
+        return self.made(owner) or self.adopt == (owner or "unowned")
 
-        A former uid under our own name is: only one object can have the name at a time.
-        """
-        former_self = bool(owner) and owner.rpartition("/")[0] == self.owner.rpartition("/")[0]
-        return owner == self.owner or former_self or self.adopt == (owner or "unowned")
+    def made(self, owner: str) -> bool:
+        """Whether `owner` is this resource, or was: only one object can have its name at a time."""
+        return bool(owner) and owner.rpartition("/")[0] == self.owner.rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +222,11 @@ def _lost(contents: Contents, claim: Claim) -> set[str]:
 
 
 def _removable(key: str, held: Held, claim: Claim) -> bool:
+    """Whether what leaves is deleted, not left: not what came by adoption alone, nor what others may have changed."""
     policy = claim.policies.get(key)
-    return policy is not Policy.OBSERVE and (policy is not Policy.SEED or held.pristine)
+    if not claim.made(held.owner):
+        return False
+    return policy is Policy.ENFORCE or (policy is not Policy.OBSERVE and held.pristine)
 
 
 def _astray(desired: Desired, held: Held, claim: Claim) -> bool:

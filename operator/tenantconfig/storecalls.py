@@ -19,7 +19,7 @@ from tenantconfig.errors import Reason, TenantConfigError, Transient
 from tenantconfig.inputs import Facts, Surroundings, inputs
 from tenantconfig.model import ResourceRef, TenantConfig
 from tenantconfig.placement import Place, Reading, Work
-from tenantconfig.plan import Changes, Contents, remaining
+from tenantconfig.plan import Changes, Contents, Put, remaining
 from tenantconfig.rations import Allowance, Ration, Rations
 from tenantconfig.stores.base import Applied, chunks
 from tenantconfig.stores.ssm import MAX_BATCH, requests
@@ -79,16 +79,18 @@ class StoreCalls:
     async def write(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
         """Make the changes of `works`, as far as the rations go."""
         allowances: dict[str, Allowance] = {}
-        for ration, group in self._by_ration(works):
+        groups = self._by_ration(works)
+        for ration, group in groups:
             need = sum(requests(work.changes) for work in group)
             granted = Allowance(ration.writes.take(resource.ref, need, self._rations.now()))
             allowances |= {work.place.location.id: granted for work in group}
         done = await asyncio.gather(
             *(self._write(resource, work, allowances.get(work.place.location.id)) for work in works)
         )
-        for ration, group in self._by_ration(done):
+        for ration, group in groups:
+            ids = {work.place.location.id for work in group}
             ration.writes.refund(allowances[group[0].place.location.id].left)
-            waiting = self._unfinished(resource, ration, group)
+            waiting = self._unfinished(resource, ration, [work for work in done if work.place.location.id in ids])
             done = [waiting.get(work.place.location.id, work) for work in done]
         return done
 
@@ -121,7 +123,7 @@ class StoreCalls:
         turn = ration.writes.turn(resource.ref)
         if not 0 < turn < len(begun.keys):
             return reading
-        return replace(reading, keys=frozenset(begun.keys[:turn]), known=begun.contents)
+        return replace(reading, keys=frozenset(begun.keys[:turn]), known=begun.contents, narrowed=True)
 
     def _without_part(self, resource: TenantConfig, reading: Reading) -> Reading:
         """What an earlier turn has read already is not read again."""
@@ -177,7 +179,8 @@ class StoreCalls:
                 # Tags and listings, that could not be foreseen.
                 ration.reads.charge(-allowance.left, self._rations.now())
         self._parts.get(resource.ref, {}).pop(place.location.id, None)
-        return replace(unread, contents=contents, unread=False)
+        fresh = reading.keys if reading.narrowed else None
+        return replace(unread, contents=contents, unread=False, fresh=fresh)
 
     def _keep(self, resource: TenantConfig, reading: Reading, contents: Contents, keys: Collection[str]) -> None:
         """Remember what a read has brought under `keys`, as long as the resource waits for the rest."""
@@ -203,7 +206,10 @@ class StoreCalls:
             if allowance:
                 allowance.spend()
 
-        applied = await self.thread(work.place.store.apply, resource.scope, work.changes, gate)
+        changes = work.changes if work.fresh is None else only(work.changes, work.fresh)
+        applied = await self.thread(work.place.store.apply, resource.scope, changes, gate)
+        if changes != work.changes and not applied.error:
+            applied = replace(applied, error=Transient(Reason.RATE_LIMITED, "the rest is for other turns"))
         return replace(work, applied=applied)
 
     def _unfinished(self, resource: TenantConfig, ration: Ration, works: Iterable[Work]) -> Mapping[str, Work]:
@@ -218,7 +224,8 @@ class StoreCalls:
         stamp = self.stamp(resource)
         for id, work in spent.items():
             left[id] = remaining(work.changes, work.applied.held, work.applied.deleted, work.applied.released)
-            keys = (*(put.key for put in (*left[id].puts, *left[id].claims)), *left[id].releases)
+            puts = sorted((*left[id].puts, *left[id].claims), key=retypes)  # what AWS has rest is for the last turn
+            keys = (*(put.key for put in puts), *left[id].releases)
             contents = replace(work.contents, held=work.held)
             self._begun.setdefault(resource.ref, {})[id] = _Begun(stamp, contents, keys)
         need = sum(map(requests, left.values()))
@@ -253,6 +260,22 @@ def pieces(reading: Reading) -> list[Collection[str]]:
 def calls(reading: Reading) -> int:
     """How many requests a reading takes, as far as can be told before."""
     return max(1, -(-len(reading.keys) // MAX_BATCH))
+
+
+def only(changes: Changes, keys: Collection[str]) -> Changes:
+    """The changes to `keys`."""
+    return replace(
+        changes,
+        puts=tuple(put for put in changes.puts if put.key in keys),
+        claims=tuple(put for put in changes.claims if put.key in keys),
+        deletes=tuple(each for each in changes.deletes if each.key in keys),
+        releases=tuple(key for key in changes.releases if key in keys),
+    )
+
+
+def retypes(put: Put) -> bool:
+    """Whether a value becomes sensitive, or is no longer."""
+    return put.replaces is not None and put.replaces.sensitive != put.value.sensitive
 
 
 def reason(work: Work) -> Reason | None:

@@ -163,7 +163,7 @@ class StoreKeeper:
             adopt="" if resource.deleting else resource.adopt,
             policies=policies(resource),
             trusted={each.key: each.version for each in here if each.policy is Policy.ENFORCE},
-            indifferent=frozenset(each.key for each in place.desired if indifferent(each, elsewhere)),
+            indifferent=frozenset(each.key for each in place.desired if indifferent(each, place, elsewhere)),
             thorough=not orderly(resource),
         )
 

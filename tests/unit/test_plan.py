@@ -1,5 +1,7 @@
 """The table of the plan: what is wanted against what is held, cell by cell."""
 
+from dataclasses import replace
+
 import pytest
 
 from tenantconfig.errors import Reason, Stalled
@@ -10,6 +12,7 @@ US, FORMER_US, THEM = "cluster/team/checkout/uid-2", "cluster/team/checkout/uid-
 
 EQUAL = Held("1", "5", format=Format.TEXT, owner=US)
 OTHER = Held("2", "5", format=Format.TEXT, owner=US)
+PRISTINE = replace(EQUAL, pristine=True)
 SEEDED = Held("2", "1", format=Format.TEXT, owner=US, pristine=True)
 FORMER = Held("1", "5", format=Format.TEXT, owner=FORMER_US)
 FORMER_OTHER = Held("2", "5", format=Format.TEXT, owner=FORMER_US)
@@ -48,8 +51,9 @@ CREATE = {"puts": (Put("a", Value("1")),)}
         (OBSERVE, UNOWNED, {}),
         (OBSERVE, FOREIGN, {}),
         (None, None, {}),
-        (None, EQUAL, {"deletes": (Delete("a", EQUAL),)}),
-        (None, FORMER, {"deletes": (Delete("a", FORMER),)}),
+        (None, PRISTINE, {"deletes": (Delete("a", PRISTINE),)}),
+        (None, EQUAL, {"releases": ("a",)}),
+        (None, FORMER, {"releases": ("a",)}),
         (None, FOREIGN, {}),
         (None, UNOWNED, {}),
     ],
@@ -68,6 +72,7 @@ def test_the_changes_for_one_key(desired: Desired | None, held: Held | None, exp
         (Policy.SEED, SEEDED, True, False),
         (Policy.SEED, OTHER, False, True),
         (Policy.ENFORCE, OTHER, True, False),
+        (Policy.ENFORCE, FORMER, True, False),
         (Policy.OBSERVE, UNOWNED, False, False),
         (Policy.SEED, FOREIGN, False, False),
     ],
@@ -92,6 +97,12 @@ def test_enforcing_over_a_strangers_value_is_refused(held: Held, adopt: str, rea
         changes(ENFORCE, held, adopt=adopt)
     assert caught.value.reason is reason
     assert f'tenantconfig.dev/adopt: "{held.owner or "unowned"}"' in caught.value.message
+
+
+@pytest.mark.parametrize("recorded", [*Policy, None])
+def test_what_came_by_adoption_alone_is_left_when_it_goes(recorded: Policy | None) -> None:
+    made = changes(None, replace(FOREIGN, pristine=True), recorded, adopt=THEM)
+    assert (made.deletes, made.releases) == ((), ("a",))
 
 
 @pytest.mark.parametrize(("held", "adopt"), [(FOREIGN, THEM), (UNOWNED, "unowned")])

@@ -80,7 +80,8 @@ class DynamoDBStore:
             unasked = sorted(head.keys - set(keys)) if head and claim.covers(head.owner) else []
             items += self._get([rows.entry(key) for key in unasked], gate)
         entries = [item for item in items if not is_head(item)]
-        return Contents({key_of(item): held_from(item, head) for item in entries}, head)
+        shown = claim.indifferent  # these are projected as they are
+        return Contents({key_of(item): held_from(item, head, shown=key_of(item) in shown) for item in entries}, head)
 
     def apply(self, scope: Scope, changes: Changes, gate: Gate = always) -> Applied:
         applied = Applied()
@@ -190,9 +191,11 @@ def key_of(item: Item) -> str:
     return str(item["sk"]["S"]).split("#", 3)[3]
 
 
-def text_of(item: Item) -> str:
+def text_of(item: Item, *, shown: bool) -> str:
     """The value as text; nothing but a string is ours, but a number or a truth value that others wrote can be shown."""
     value: Mapping[str, Any] = item.get("value", {})
+    if not shown and "S" not in value:
+        return ""
     if "BOOL" in value:
         return "true" if value["BOOL"] else "false"
     if value.keys() - {"S", "N"}:
@@ -202,11 +205,16 @@ def text_of(item: Item) -> str:
 
 
 def head_from(item: Item) -> Head:
-    return Head(item["owner"]["S"], int(item["epoch"]["N"]), frozenset(item.get("entries", {}).get("SS", ())))
+    try:
+        return Head(item["owner"]["S"], int(item["epoch"]["N"]), frozenset(item.get("entries", {}).get("SS", ())))
+    except (KeyError, ValueError):
+        message = f"the item {item['sk']['S']} of {item['pk']['S']} is damaged: give it its owner and epoch again"
+        raise Stalled(Reason.STORE_FAILED, message) from None
 
 
-def held_from(item: Item, head: Head | None) -> Held:
-    key, text = key_of(item), text_of(item)
+def held_from(item: Item, head: Head | None, *, shown: bool = True) -> Held:
+    """What an item holds. Raises Stalled if it is no text, though it is to be `shown`."""
+    key, text = key_of(item), text_of(item, shown=shown)
     revision = item.get("revision", {}).get("N", "")
     intact = "S" in item.get("value", {}) and item.get("etag", {}).get("S") == etag(text, revision)
     return Held(
