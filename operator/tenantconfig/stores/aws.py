@@ -32,6 +32,7 @@ LIMITS = Config(
 
 CONFLICTS = {"ConditionalCheckFailed", "ConditionalCheckFailedException", "TransactionConflict"} | {
     "TransactionConflictException",
+    "TransactionInProgressException",
     "ParameterAlreadyExists",
     "ParameterNotFound",
     "InvalidResourceId",  # tags of a parameter that is gone
