@@ -39,6 +39,8 @@ def controller(**flags: Any) -> None:
 @click.option("--issuers", type=FILE, metavar="FILE", help="Whose tokens to accept.")
 @click.option("--metrics-port", type=int, metavar="N", help="Serve Prometheus metrics and /ready there.")
 @click.option("--operator-namespace", metavar="NS", help="Where the controller writes its tick.")
+@click.option("--max-streams", type=int, metavar="N", help="Default: 20000; ten subscriptions for each.")
+@click.option("--max-streams-per-peer", type=int, metavar="N", help="Of one address and token bearer; default: 5000.")
 def watch_server(**flags: Any) -> None:
     """Serve the projected ConfigMaps as streams."""
     from tenantconfig.app import watch_server

@@ -73,7 +73,8 @@ class Keys:
 
     async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
         """The key, fetched first if it is unknown or what is known is old. Raises TokenRefused, KeysUnavailable."""
-        if self._wanted(kid):
+        on_its_way = kid not in self._keys and self._lock.locked()
+        if on_its_way or self._wanted(kid):
             async with self._lock:
                 if self._wanted(kid):
                     await self._refresh()

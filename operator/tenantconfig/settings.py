@@ -40,6 +40,8 @@ class WatchServerSettings(Settings):
     issuers: Path
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     operator_namespace: str = OPERATOR_NAMESPACE
+    max_streams: int = Field(default=20_000, ge=1)
+    max_streams_per_peer: int = Field(default=5_000, ge=1)
 
     @model_validator(mode="after")
     def _one_kind_of_transport(self) -> Self:

@@ -662,6 +662,76 @@ async def test_a_client_that_takes_nothing_is_sent_away_and_holds_up_nobody(
     assert (code, "taken nothing" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
 
 
+@pytest.fixture
+async def small(site: Site, home: Home) -> AsyncIterator[Callable[[str], Stream]]:
+    """Opens streams at a server that takes three, two of them of one peer, and twenty subscriptions of one."""
+    port, calls = free_port(), []
+    with site.start(port, f"small-{port}", "--max-streams=3", "--max-streams-per-peer=2"):
+        credentials = grpc.ssl_channel_credentials(site.authority.ca_file.read_bytes())
+        async with grpc.aio.secure_channel(f"{HOST}:{port}", credentials) as channel:
+
+            def opened(token: str) -> Stream:
+                calls.append(WatchServiceStub(channel).Watch(metadata=bearer(token)))
+                return Stream(calls[-1])
+
+            yield opened
+            for call in calls:
+                call.cancel()
+
+
+async def test_no_peer_has_more_streams_than_its_share_and_all_together_no_more_than_there_are(
+    site: Site, home: Home, small: Callable[[str], Stream]
+) -> None:
+    home.publish(1, {"key": "one"})
+    tokens = [site.login.token(AUDIENCE, sub=name, **ACME) for name in ("one", "two")]
+    taken = [small(home.token), small(home.token), small(tokens[0])]
+    for each in taken[:2]:
+        await each.subscribe(home.scope)
+        await each.version()
+    refused = small(home.token)
+    await refused.subscribe(home.scope)
+    assert await refused.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "a client has at most 2 streams here")
+
+    await taken[2].subscribe(Scope("acme"))
+    assert await taken[2].absent() == "NOT_FOUND"
+    refused = small(tokens[1])
+    await refused.subscribe(Scope("acme"))
+    assert await refused.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the server has 3 streams, and no more")
+
+    home.write(2, {"key": "two"})
+    for each in taken[:2]:
+        assert await each.version() == (2, {"key": "two"})
+    taken[2].call.cancel()
+    async with asyncio.timeout(TIMEOUT):
+        while True:  # the place is free once the server has noticed
+            late = small(tokens[1])
+            await late.subscribe(Scope("acme"))
+            with suppress(AssertionError):
+                assert await late.absent() == "NOT_FOUND"
+                break
+
+
+async def test_no_peer_has_more_subscriptions_than_its_share_however_many_its_streams(
+    site: Site, home: Home, small: Callable[[str], Stream]
+) -> None:
+    first, second = small(home.token), small(home.token)
+    for number in range(10):
+        for each in (first, second):
+            await each.subscribe(Scope(home.name, f"e{number}"))
+            assert await each.absent() == "NOT_FOUND"
+    await first.say(unsubscribe=pb.Unsubscribe(scope=message(Scope(home.name, "e0"))))
+    await first.subscribe(Scope(home.name, "e10"))
+    assert await first.absent() == "NOT_FOUND"
+    await first.subscribe(Scope(home.name, "e10"))  # once more: no more than before
+    assert await first.absent() == "NOT_FOUND"
+    await second.subscribe(Scope(home.name, "e10"))
+    assert await second.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "a client has at most 20 subscriptions here")
+    third = small(home.token)  # what the second had is free again
+    for number in range(10):
+        await third.subscribe(Scope(home.name, f"e{number}"))
+        assert await third.absent() == "NOT_FOUND"
+
+
 async def test_a_heartbeat_never_overtakes_the_change_it_vouches_for(site: Site, home: Home, stream: Stream) -> None:
     await stream.subscribe(home.scope)
     await stream.absent()

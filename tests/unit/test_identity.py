@@ -1,5 +1,6 @@
 """Tokens, and the issuers file."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -50,10 +51,14 @@ class Login:
         self.now = 0.0
         self.wall_clock: Callable[[], float] = time.time
         self.broken = False
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.answers.set()
         self.verifier = Verifier([Keys(issuer, self._fetch, lambda: self.now)], lambda: self.wall_clock())
 
     async def _fetch(self) -> dict[str, Any]:
         self.fetched += 1
+        self.asked.set()
+        await self.answers.wait()
         if self.broken:
             raise OSError("unreachable")
         return self.jwks
@@ -172,6 +177,24 @@ async def test_a_key_that_the_token_brings_along_is_ignored(login: Login) -> Non
     for hint in ({"jwk": own}, {"jku": "https://evil.example"}, {"x5u": "https://evil.example"}):
         headers = {"kid": login.signer.kid, **hint}
         assert "signature" in await login.refusal(jwt.encode(payload, key, algorithm="RS256", headers=headers))
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_tokens_that_come_while_the_keys_are_on_their_way_wait_for_them(login: Login, known: bool) -> None:
+    if known:
+        await login.verifier.verify(login.signer.token("tenantconfig"))
+        login.now = COOL_DOWN_SECONDS
+    rotated = TokenIssuer(ISSUER.issuer, "key-2")
+    login.jwks = rotated.jwks()
+    login.asked.clear()
+    login.answers.clear()
+    asking = [asyncio.create_task(login.verifier.verify(rotated.token("tenantconfig"))) for _ in range(3)]
+    await login.asked.wait()
+    if known:  # whose key is there is not held up
+        await login.verifier.verify(login.signer.token("tenantconfig"))
+    login.answers.set()
+    assert [(await each).subject for each in asking] == ["subject"] * 3
+    assert login.fetched == 1 + known
 
 
 async def test_keys_are_fetched_once_and_again_for_an_unknown_one_after_the_cool_down(login: Login) -> None:

@@ -22,6 +22,7 @@ from tenantconfig.watch.feed import CONFIGMAPS_PATH, CONFIGMAPS_SELECTOR, NAMESP
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.informer import Informer
 from tenantconfig.watch.service.calls import WatchService
+from tenantconfig.watch.service.quota import Limits
 from tenantconfig.watch.service.server import CertificateFiles, CertificateInvalid, Server
 
 CONFIGMAPS_SILENCE_SECONDS = 20.0  # the tick comes every 2 s: beyond this the connection is taken for dead
@@ -48,7 +49,8 @@ async def _serve(settings: WatchServerSettings) -> None:
         hub = Hub()
         feed = Feed(hub, time.monotonic, settings.operator_namespace)
         keys = [Keys(issuer, fetcher(issuer, cluster), time.monotonic) for issuer in issuers]
-        service = WatchService(hub, Verifier(keys, time.time), feed.rights)
+        limits = Limits(settings.max_streams, settings.max_streams_per_peer)
+        service = WatchService(hub, Verifier(keys, time.time), feed.rights, limits)
         feed.on_rights = service.reauthorize
         server = Server(service)
         if settings.metrics_port is not None:
@@ -147,11 +149,11 @@ async def _metrics(hub: Hub, service: WatchService) -> list[Metric]:
     counters = {
         "messages": ("Messages sent on streams.", "kind", service.sent),
         "acknowledgements": ("Versions that clients applied or refused.", "outcome", service.acknowledgements),
-        "streams_ended": ("Streams cut off.", "reason", service.ended),
+        "streams_ended": ("Streams cut off, or not taken.", "reason", service.ended),
     }
     gauges = {
         "streams": ("Open streams.", len(service.streams)),
-        "subscriptions": ("Subscriptions.", service.subscriptions),
+        "subscriptions": ("Subscriptions.", service.subscriptions.taken),
         "subscriptions_behind": ("Subscriptions that have not acknowledged the latest version.", behind(hub)),
     }
     return [
