@@ -241,9 +241,7 @@ class Installation:
         """A new process takes over."""
         self.wire.revive()
         self._deletions = Deletions(lambda: self.seconds)
-        executor = ThreadPoolExecutor(1)  # one: requests come in the same order every time
-        calls = StoreCalls(self.known, executor, lambda: self.may_write(), Rations(wake=lambda ref: None))
-        self._keeper = StoreKeeper(self.known, self.cluster, self._open, calls)
+        self._remembers = False
 
     def run(self) -> Findings:
         """One pass, and its status. Raises Crash when the process ended in it: there is no status then."""
@@ -251,7 +249,7 @@ class Installation:
         findings = asyncio.run(self._pass())
         if not findings.deferred:
             self.resource = replace(self.resource, status=judge(findings, self.resource.status, NOW))
-            self._keeper.recorded(self.resource, self.resource.status)
+            self._remembers = True
         return findings
 
     def settle(self) -> None:
@@ -259,15 +257,20 @@ class Installation:
         assert self.run().failures == ()
 
     async def _pass(self) -> Findings:
-        resource, status, keeper = self.resource, self.resource.status, self._keeper
-        used = inputs(Facts.of(resource), self.known) + ("" if keeper.accounted(resource) else UNSURE)
-        findings = Findings(resource.generation, used, status.version, status.entries, status.locations)
-        try:
-            works = await keeper.plan(resource, self._desired())
-        except TenantConfigError as error:
-            return replace(findings, store_failures=(error,))
-        findings = found(findings, resource, await keeper.apply(resource, works))
-        keeper.end(resource.ref)
+        resource, status = self.resource, self.resource.status
+        with ThreadPoolExecutor(1) as executor:  # one: requests come in the same order every time
+            calls = StoreCalls(self.known, executor, self.may_write, Rations(wake=lambda ref: None))
+            keeper = StoreKeeper(self.known, self.cluster, self._open, calls)
+            if self._remembers:
+                keeper.recorded(resource, status)
+            used = inputs(Facts.of(resource), self.known) + ("" if keeper.accounted(resource) else UNSURE)
+            findings = Findings(resource.generation, used, status.version, status.entries, status.locations)
+            try:
+                works = await keeper.plan(resource, self._desired())
+            except TenantConfigError as error:
+                return replace(findings, store_failures=(error,))
+            findings = found(findings, resource, await keeper.apply(resource, works))
+            keeper.end(resource.ref)
         return replace(findings, version=findings.version if findings.failures else Version(1, "digest"))
 
     def _desired(self) -> Mapping[str, list[Desired]]:

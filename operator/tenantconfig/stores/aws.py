@@ -32,7 +32,6 @@ LIMITS = Config(
 
 CONFLICTS = {"ConditionalCheckFailed", "ConditionalCheckFailedException", "TransactionConflict"} | {
     "TransactionConflictException",
-    "TransactionInProgressException",
     "ParameterAlreadyExists",
     "ParameterNotFound",
     "InvalidResourceId",  # tags of a parameter that is gone
