@@ -558,6 +558,35 @@ async def test_a_configmap_that_disappears_is_served_on_stale(
     assert len(revisions(stream)) == 1
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["another name", "another namespace"])
+@pytest.mark.parametrize("marked", [False, True], ids=["unmarked", "marked"])
+async def test_a_scope_that_moves_to_another_configmap_is_no_more_than_a_change(
+    site: Site, home: Home, stream: Stream, elsewhere: bool, marked: bool
+) -> None:
+    home.publish(1, {"key": "one"})
+    await stream.subscribe(home.scope)
+    await stream.version()
+    moved = home.body(2, {"key": "two"})
+    moved["metadata"]["name"] = "moved"
+    if elsewhere:
+        moved["metadata"]["namespace"] = f"{home.name}-2"
+        site.admin.create(namespace(f"{home.name}-2", {"tenantconfig.dev/tenants": home.name}))
+    site.controller.apply(moved)
+    assert await stream.version() == (2, {"key": "two"})
+    if marked:
+        home.write(1, {"key": "one"}, withdrawn=True)
+    home.delete()
+    moved["data"] = {"key": "three"}
+    moved["metadata"]["annotations"] |= {
+        "tenantconfig.dev/revision": "3",
+        "tenantconfig.dev/digest": digest(moved["data"]),
+    }
+    site.controller.apply(moved)
+    assert await stream.version() == (3, {"key": "three"})
+    assert revisions(stream) == [1, 2, 3]
+    assert not any(each.HasField("absent") or each.heartbeat.stale for each in stream.received)
+
+
 async def test_a_namespace_that_goes_takes_its_scopes_along(home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
