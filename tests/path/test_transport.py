@@ -10,7 +10,8 @@ import pytest
 
 from harness.certificates import CertificateAuthority, TokenIssuer
 from tenantconfig.client import Changed, Connection, Disconnected, View, watch
-from tenantconfig.identity import Issuer, Keys, Verifier
+from tenantconfig.identity import Keys, Verifier
+from tenantconfig.issuers import Issuer
 from tenantconfig.model import Scope, Snapshot, Version, digest
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.service import server as transport
@@ -47,7 +48,10 @@ async def connection(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) 
     async def fetch() -> dict[str, object]:
         return login.jwks()
 
-    verifier = Verifier([Keys(issuer, fetch, time.monotonic)], time.time)
+    async def no_review(token: str, audiences: frozenset[str]) -> None:
+        raise AssertionError("its issuer wants none")
+
+    verifier = Verifier([Keys(issuer, fetch, time.monotonic)], time.time, no_review)
     authority = CertificateAuthority(tmp_path)
     certificate = authority.issue("server")
     server = Server(WatchService(hub, verifier, lambda namespace: None))

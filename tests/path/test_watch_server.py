@@ -367,6 +367,59 @@ async def test_get_snapshot_lets_nobody_else_in_either(site: Site, home: Home) -
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, what
 
 
+TOKEN_REVIEW = BASE.parent / "components" / "token-review"
+
+
+@pytest.fixture
+def may_review(site: Site) -> Iterator[None]:
+    """Watch servers may have tokens reviewed."""
+    site.plane.kubectl("apply", "-f", TOKEN_REVIEW / "rbac.yaml")
+    yield
+    site.plane.kubectl("delete", "-f", TOKEN_REVIEW / "rbac.yaml")
+
+
+def ask_reviewing(site: Site, scope: Scope, *tokens: str) -> list[grpc.StatusCode]:
+    """How a new server that has tokens reviewed answers each."""
+    port, codes = free_port(), []
+    with (
+        site.start(port, f"reviewing-{port}", f"--issuers={TOKEN_REVIEW / 'issuers.yaml'}"),
+        site_channel(site, port) as channel,
+    ):
+        for token in tokens:
+            try:
+                request = pb.GetSnapshotRequest(scope=message(scope))
+                WatchServiceStub(channel).GetSnapshot(request, metadata=bearer(token), timeout=TIMEOUT)
+                codes.append(grpc.StatusCode.OK)
+            except grpc.RpcError as error:
+                codes.append(error.code())
+    return codes
+
+
+@pytest.mark.usefixtures("may_review")
+def test_with_token_review_a_token_dies_with_its_service_account(site: Site, home: Home) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "leaving", "namespace": home.name}}
+    site.admin.create(account)
+    token = site.plane.token_for(home.name, "leaving", AUDIENCE)
+    assert ask_reviewing(site, home.scope, token, home.token) == [grpc.StatusCode.OK] * 2
+    site.admin.delete(account)
+    review = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": [AUDIENCE]},
+    }
+    reviews = "/apis/authentication.k8s.io/v1/tokenreviews"
+    wait_for(  # the API server itself goes on for ten seconds with what it knew
+        lambda: not site.admin.request("POST", reviews, review)["status"].get("authenticated"), "the token to die"
+    )
+    site.ask(token, home.scope)  # by its signature alone it is good
+    expected = [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.OK]
+    assert ask_reviewing(site, home.scope, token, home.token) == expected
+
+
+def test_without_the_right_to_review_tokens_nobody_is_let_in(site: Site, home: Home) -> None:
+    assert ask_reviewing(site, home.scope, home.token) == [grpc.StatusCode.UNAVAILABLE]
+
+
 async def test_a_first_foreign_scope_ends_the_stream(home: Home, stream: Stream) -> None:
     await stream.subscribe(Scope("globex"))
     code, details = await stream.ended()

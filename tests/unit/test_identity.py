@@ -1,4 +1,4 @@
-"""Tokens, and the issuers file."""
+"""Tokens: who is let in, and who is not."""
 
 import asyncio
 import base64
@@ -20,14 +20,12 @@ from tenantconfig.identity import (
     COOL_DOWN_SECONDS,
     KEYS_MAX_AGE_SECONDS,
     MAX_TOKEN_BYTES,
-    Issuer,
-    IssuersInvalid,
     Keys,
     KeysUnavailable,
     TokenRefused,
     Verifier,
-    parse_issuers,
 )
+from tenantconfig.issuers import Issuer
 
 ISSUER = Issuer(
     name="login",
@@ -53,7 +51,9 @@ class Login:
         self.broken = False
         self.asked, self.answers = asyncio.Event(), asyncio.Event()
         self.answers.set()
-        self.verifier = Verifier([Keys(issuer, self._fetch, lambda: self.now)], lambda: self.wall_clock())
+        self.reviewed: list[frozenset[str]] = []
+        keys = Keys(issuer, self._fetch, lambda: self.now)
+        self.verifier = Verifier([keys], lambda: self.wall_clock(), self._review)
 
     async def _fetch(self) -> dict[str, Any]:
         self.fetched += 1
@@ -62,6 +62,9 @@ class Login:
         if self.broken:
             raise OSError("unreachable")
         return self.jwks
+
+    async def _review(self, token: str, audiences: frozenset[str]) -> None:
+        self.reviewed.append(audiences)
 
     async def refusal(self, token: str) -> str:
         """Why a token is refused; the message must not give any of it away."""
@@ -261,56 +264,17 @@ async def test_a_service_account_has_its_namespace() -> None:
     assert "namespace" in await login.refusal(login.signer.token("tenantconfig"))
 
 
+async def test_the_api_server_is_asked_about_valid_tokens_alone_and_only_where_the_file_says_so(login: Login) -> None:
+    cluster = Issuer("cluster", ISSUER.issuer, ISSUER.audiences, kubernetes=True, token_review=True)
+    asking = Login(cluster)
+    namespaced: dict[str, Any] = {"kubernetes.io": {"namespace": "home"}}
+    await asking.refusal(login.signer.token("tenantconfig", lifetime=-1, **namespaced))
+    assert asking.reviewed == []
+    await asking.verifier.verify(login.signer.token("tenantconfig", **namespaced))
+    assert asking.reviewed == [ISSUER.audiences]
+    await login.verifier.verify(login.signer.token("tenantconfig"))
+    assert login.reviewed == []
+
+
 def _fields(issuer: Issuer) -> dict[str, Any]:
     return {name: getattr(issuer, name) for name in Issuer.__dataclass_fields__}
-
-
-CLUSTER = {"name": "cluster", "audiences": ["tenantconfig"], "kubernetes": True}
-OIDC = {
-    "name": "login",
-    "issuer": "https://login.example",
-    "audiences": ["a", "b"],
-    "jwksUri": "https://login.example/keys",
-    "algorithms": ["ES256"],
-    "tenants": ["acme"],
-    "tenantClaim": ["custom:tenantId"],
-    "serviceClaim": ["app", "service"],
-}
-
-
-def test_an_issuers_file() -> None:
-    cluster, login = parse_issuers([CLUSTER, OIDC])
-    assert cluster == Issuer("cluster", "", frozenset({"tenantconfig"}), kubernetes=True, tenants=frozenset({"*"}))
-    assert login.algorithms == {"ES256"}
-    assert login.service_claim == ("app", "service")
-
-
-@pytest.mark.parametrize(
-    ("document", "field"),
-    [
-        (None, "list"),
-        ([], "list"),
-        ({}, "list"),
-        (["x"], "[0]"),
-        ([CLUSTER, CLUSTER], "[1].name"),
-        ([{**CLUSTER, "audience": "x"}], "[0].audience"),
-        ([{**CLUSTER, "audiences": []}], "[0].audiences"),
-        ([{**CLUSTER, "audiences": "tenantconfig"}], "[0].audiences"),
-        ([{**CLUSTER, "name": ""}], "[0].name"),
-        ([{**CLUSTER, "kubernetes": "yes"}], "[0].kubernetes"),
-        ([{**CLUSTER, "jwksFile": "x"}], "exactly one"),
-        ([{**CLUSTER, "tenantClaim": ["x"]}], "[0]"),
-        ([CLUSTER, {**OIDC, "issuer": ""}], "[1].issuer"),
-        ([{**OIDC, "jwksUri": "http://login.example"}], "[0].jwksUri"),
-        ([{**OIDC, "jwksUri": ""}], "exactly one"),
-        ([{**OIDC, "algorithms": ["HS256"]}], "[0].algorithms"),
-        ([{**OIDC, "algorithms": ["none"]}], "[0].algorithms"),
-        ([{**OIDC, "tenants": None}], "[0].tenants"),
-        ([{**OIDC, "tenantClaim": "custom:tenantId"}], "[0].tenantClaim"),
-        ([{**OIDC, "tenantClaim": None}], "[0].tenantClaim"),
-        ([{**OIDC, "environmentClaim": [1]}], "[0].environmentClaim"),
-    ],
-)
-def test_an_issuers_file_that_names_its_fault(document: Any, field: str) -> None:
-    with pytest.raises(IssuersInvalid, match=field.replace("[", r"\[").replace("]", r"\]")):
-        parse_issuers(document)

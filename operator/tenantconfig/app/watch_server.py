@@ -16,6 +16,7 @@ from tenantconfig.app import Failure, log_to_stderr, probes
 from tenantconfig.app.issuers import fetcher, name_issuers, read_issuers
 from tenantconfig.identity import Keys, Verifier
 from tenantconfig.kubeapi import KubeApi
+from tenantconfig.reviews import Reviews
 from tenantconfig.settings import WatchServerSettings
 from tenantconfig.watch.delivery import behind, deliveries
 from tenantconfig.watch.feed import CONFIGMAPS_PATH, CONFIGMAPS_SELECTOR, NAMESPACES_PATH, Feed
@@ -50,7 +51,7 @@ async def _serve(settings: WatchServerSettings) -> None:
         feed = Feed(hub, time.monotonic, settings.operator_namespace)
         keys = [Keys(issuer, fetcher(issuer, cluster), time.monotonic) for issuer in issuers]
         limits = Limits(settings.max_streams, settings.max_streams_per_peer)
-        service = WatchService(hub, Verifier(keys, time.time), feed.rights, limits)
+        service = WatchService(hub, Verifier(keys, time.time, Reviews(cluster, time.monotonic)), feed.rights, limits)
         feed.on_rights = service.reauthorize
         server = Server(service)
         if settings.metrics_port is not None:
