@@ -104,10 +104,27 @@ def agent(**flags: Any) -> None:
     _run(agent.run, settings.AgentSettings, flags)
 
 
-def _run(command: Callable[[Any], None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:
+@main.command("verify-isolation")
+@_subscriber_options
+@click.option("--namespace", metavar="NS", help="Where the tenant's pods are, this one among them.")
+@click.option("--foreign-scope", metavar="TENANT[/ENVIRONMENT[/SERVICE]]", help="Whose values must be out of reach.")
+@click.option("--foreign-namespace", metavar="NS", help="Where its TenantConfig and ConfigMap are.")
+@click.option("--push-gateway", metavar="HOST:PORT", help="Push the outcome there as metrics.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), help="Default: table.")
+def verify_isolation(**flags: Any) -> None:
+    """Try, as one tenant, every way to another's values; nothing is changed.
+
+    Exits with 0 when all were refused, 1 when one succeeded, 3 when one could not be tried.
+    """
+    from tenantconfig.app import isolation
+
+    _run(isolation.run, settings.IsolationSettings, flags)
+
+
+def _run(command: Callable[[Any], int | None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:
     """Runs a command; what a person can mend is one line on stderr, without a traceback."""
     try:
-        command(settings.load(kind, **flags))
+        sys.exit(command(settings.load(kind, **flags)) or 0)
     except (settings.SettingsInvalid, Failure, TenantConfigError) as error:
         click.echo(f"tenantconfig: {error}", err=True)
         sys.exit(2 if isinstance(error, settings.SettingsInvalid) else 1)
