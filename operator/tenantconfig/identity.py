@@ -7,6 +7,7 @@ one. No message contains any part of a token.
 """
 
 import asyncio
+import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import jwt
 from jwt.types import Options
+from jwt.utils import base64url_decode
 
 from tenantconfig.issuers import ALGORITHMS, Issuer
 from tenantconfig.model import Claims
@@ -170,9 +172,19 @@ def _peek(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         raise TokenRefused(f"the token is longer than {MAX_TOKEN_BYTES} bytes")
     try:
         decoded = jwt.decode_complete(token, options={"verify_signature": False})
-    except jwt.PyJWTError:
+        for part in token.split(".")[:2]:
+            json.loads(base64url_decode(part), object_pairs_hook=_once_each)
+    except (jwt.PyJWTError, RecursionError):  # brackets without end
         raise TokenRefused("the token is malformed") from None
     return decoded["header"], decoded["payload"]
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a name that is there twice, others might read the other value."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise TokenRefused("the token says one thing twice")
+    return found
 
 
 def _audiences(claim: Any) -> frozenset[str]:

@@ -152,6 +152,59 @@ def encoded(part: object) -> str:
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
+def signed(login: Login, payload: bytes, header: bytes = b"") -> str:
+    """A token of these very bytes under the issuer's own signature, which nobody else has."""
+    head = header or json.dumps({"alg": "RS256", "kid": login.signer.kid}).encode()
+    said = f"{encoded(head)}.{encoded(payload)}"
+    return f"{said}.{encoded(login.signer.sign(said.encode()))}"
+
+
+async def test_a_claim_that_is_there_twice(login: Login) -> None:
+    payload = json.dumps(jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False}))
+    assert (await login.verifier.verify(signed(login, payload.encode()))).issuer == "login"
+    for twice in (f'{{"sub": "another", {payload[1:]}', f'{payload[:-1]}, "deep": [{{"a": 1, "a": 2}}]}}'):
+        assert "twice" in await login.refusal(signed(login, twice.encode()))
+    header = f'{{"alg": "none", "alg": "RS256", "kid": "{login.signer.kid}"}}'.encode()
+    assert "twice" in await login.refusal(signed(login, payload.encode(), header))
+
+
+@pytest.mark.parametrize("shape", ["[", '{"a":'])
+async def test_brackets_without_end(login: Login, shape: str) -> None:
+    depth = MAX_TOKEN_BYTES // len(shape) // 2
+    closing = {"[": "]", '{"a":': "}"}[shape]
+    nested = f"{shape * depth}1{closing * depth}"
+    payload = f'{{"iss": "{ISSUER.issuer}", "aud": "tenantconfig", "x": {nested}}}'.encode()
+    assert await login.refusal(f"{encoded({'alg': 'RS256'})}.{encoded(payload)}.x"[:MAX_TOKEN_BYTES])
+    assert await login.refusal(f"{encoded(nested[:6000].encode())}.{encoded(b'{}')}.x")
+
+
+async def test_a_token_within_a_token(login: Login) -> None:
+    inner = login.signer.token("tenantconfig")
+    header = json.dumps({"alg": "RS256", "kid": login.signer.kid, "cty": "JWT"}).encode()
+    for payload in (inner.encode(), json.dumps(inner).encode(), json.dumps([inner]).encode()):
+        assert await login.refusal(signed(login, payload, header))
+    assert await login.refusal(f"{inner}.{inner}")
+
+
+@pytest.mark.parametrize(
+    "kid", ["../../../dev/null", "' OR 1=1 --", "key-1\x00", "http://evil.example/key", "", None, 1, ["key-1"], {}]
+)
+async def test_key_names_that_are_none(login: Login, kid: object) -> None:
+    payload = json.dumps(jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})).encode()
+    header = json.dumps({"alg": "RS256"} | ({"kid": kid} if kid is not None else {})).encode()
+    assert await login.refusal(signed(login, payload, header))
+
+
+async def test_a_flood_of_unknown_key_names_is_one_question(login: Login) -> None:
+    await login.verifier.verify(login.signer.token("tenantconfig"))
+    login.now = COOL_DOWN_SECONDS
+    payload = json.dumps(jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})).encode()
+    for number in range(1000):
+        header = json.dumps({"alg": "RS256", "kid": f"unknown-{number}"}).encode()
+        assert "signing key" in await login.refusal(signed(login, payload, header))
+    assert login.fetched == 2
+
+
 async def test_the_public_key_as_a_shared_secret(login: Login) -> None:
     payload = jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})
     public = jwt.PyJWK(login.jwks["keys"][0]).key
