@@ -1,10 +1,11 @@
-"""examples/node/watch.mjs, which knows watch.proto and nothing else of ours: what the protocol is to other languages."""
+"""The protocol as other languages see it: examples/node/watch.mjs knows watch.proto and nothing else of ours."""
 
 import json
 import queue
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -21,7 +22,11 @@ from harness.wait import TIMEOUT, wait_for
 from prepare import node
 from tenantconfig.model import digest
 from tenantconfig.watch.v1 import watch_pb2 as pb
-from tenantconfig.watch.v1.watch_pb2_grpc import WatchServiceServicer, add_WatchServiceServicer_to_server
+from tenantconfig.watch.v1.watch_pb2_grpc import (
+    WatchServiceServicer,
+    WatchServiceStub,
+    add_WatchServiceServicer_to_server,
+)
 
 MAX = "tenant_config_max"
 FRESH = "watch: at the latest version"
@@ -40,13 +45,30 @@ def program() -> str:
 @pytest.fixture
 def client(program: str, system: System, tenant: str, tmp_path: Path) -> Iterator[Process]:
     """The example with the token of the tenant's namespace, for a scope of the tenant."""
-    with start(program, system, tmp_path, tenant, system.token_file(tenant)) as process:
+    token = system.token_file(tenant)
+    wait_for(lambda: admits(system, tenant, token), "namespace known")
+    with start(program, system, tmp_path, tenant, token) as process:
         yield process
 
 
-def start(program: str, system: System, directory: Path, tenant: str, token: Path, server: str = "") -> Process:
+def admits(system: System, tenant: str, token: Path) -> bool:
+    """Whether the server knows the tenant's namespace; before that, its pods are rightly refused."""
+    credentials = grpc.ssl_channel_credentials(system.authority.ca_file.read_bytes())
+    request = pb.GetSnapshotRequest(scope=pb.Scope(tenant=tenant, environment="prod"))
+    metadata = (("authorization", f"Bearer {token.read_text()}"),)
+    with grpc.secure_channel(system.server, credentials) as channel:
+        try:
+            WatchServiceStub(channel).GetSnapshot(request, metadata=metadata, timeout=TIMEOUT)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                return False
+            raise
+    return True
+
+
+def start(program: str, system: System, directory: Path, tenant: str, token: Path, port: int = 0) -> Process:
     flags = {
-        "server": server or system.server,
+        "server": f"localhost:{port or system.port}",  # by name: Node has no TLS for addresses without a warning
         "ca": system.authority.ca_file,
         "token-file": token,
         "tenant": tenant,
@@ -211,11 +233,22 @@ class Liar(WatchServiceServicer):
 
     def Watch(self, requests: Any, context: Any) -> Iterator[pb.WatchResponse]:  # noqa: N802  the proto's name
         self.tokens.append(dict(context.invocation_metadata())["authorization"])
-        with ThreadPoolExecutor(1) as listening:
-            listening.submit(lambda: [self._heard.put(request) for request in requests])
-            while isinstance(message := self._to_say.get(), pb.WatchResponse):
-                yield message
-            context.abort(message, "as the test wants it")
+        threading.Thread(target=self._listen, args=(requests,), daemon=True).start()
+        while context.is_active():
+            with suppress(queue.Empty):
+                message = self._to_say.get(timeout=0.1)
+                if isinstance(message, grpc.StatusCode):
+                    context.abort(message, "as the test wants it")
+                else:
+                    yield message
+
+    def GetSnapshot(self, request: Any, context: Any) -> pb.GetSnapshotResponse:  # noqa: N802  likewise
+        raise NotImplementedError
+
+    def _listen(self, requests: Iterator[pb.WatchRequest]) -> None:
+        with suppress(grpc.RpcError):  # how a stream ends that the client has left
+            for request in requests:
+                self._heard.put(request)
 
     def say(self, **response: Any) -> None:
         self._to_say.put(pb.WatchResponse(**response))
@@ -237,8 +270,8 @@ class Liar(WatchServiceServicer):
 
 
 @contextmanager
-def lying(system: System, liar: Liar) -> Iterator[str]:
-    """Where the liar listens."""
+def lying(system: System, liar: Liar) -> Iterator[int]:
+    """The port where the liar listens."""
     certificate = system.authority.issue("liar")
     pair = (certificate.key_file.read_bytes(), certificate.certificate_file.read_bytes())
     server, port = grpc.server(ThreadPoolExecutor(4)), free_port()
@@ -246,15 +279,12 @@ def lying(system: System, liar: Liar) -> Iterator[str]:
     server.add_secure_port(f"{HOST}:{port}", grpc.ssl_server_credentials([pair]))
     server.start()
     try:
-        yield f"{HOST}:{port}"
+        yield port
     finally:
-        liar.end(grpc.StatusCode.UNAVAILABLE)
         server.stop(None).wait()
 
 
-def test_what_a_server_gets_wrong_is_refused_and_asked_for_again(
-    program: str, system: System, tmp_path: Path
-) -> None:
+def test_what_a_server_gets_wrong_is_refused_and_asked_for_again(program: str, system: System, tmp_path: Path) -> None:
     scope, liar, token = pb.Scope(tenant="acme", environment="prod"), Liar(), tmp_path / "token"
     token.write_text("one")
 
@@ -265,9 +295,10 @@ def test_what_a_server_gets_wrong_is_refused_and_asked_for_again(
         liar.say(snapshot=pb.Snapshot(scope=scope, version=version, entries=entries))
         return liar.acknowledged(version)
 
-    with lying(system, liar) as server, start(program, system, tmp_path, "acme", token, server) as client:
+    with lying(system, liar) as port, start(program, system, tmp_path, "acme", token, port) as client:
         assert liar.subscribed() is None
-        assert snapshot(first := version(1, {"a": "1"}), {"a": "1"}) == ""
+        first = version(1, {"a": "1"})
+        assert snapshot(first, {"a": "1"}) == ""
         assert received(client, 1)["revision"] == 2**53 + 1
 
         wrong = version(2, {"a": "2"})
