@@ -38,7 +38,7 @@ class Held:
     format: Format | None = None  # None: the store does not keep it
     owner: str = ""  # empty: nobody's
     intact: bool = True  # false: someone wrote past us, and the store's own marks show it
-    pristine: bool = False  # still the version that was created
+    pristine: bool = False  # certainly as we wrote it: the store can tell, or it is the version that was created
 
     def __repr__(self) -> str:  # see Value
         return f"Held(version={self.version}, owner={self.owner!r}, characters={len(self.text)})"

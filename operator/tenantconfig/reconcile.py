@@ -41,6 +41,7 @@ from tenantconfig.storekeeper import StoreKeeper
 logger = logging.getLogger(__name__)
 
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
+RECORD_TRIES = 100  # the status is the memory of what is ours: only edits without a pause keep it from being written
 UNWATCHED_RETRY_SECONDS = 300.0
 # What a change of the resource, its namespace, a ConfigStore or a labelled Secret mends.
 WATCHED = {
@@ -142,7 +143,7 @@ class Reconciler:
     async def _record(self, resource: TenantConfig, status: Status) -> None:
         """Write a new status. What the pass did is as true of a resource that was edited meanwhile: it is not lost."""
         current: TenantConfig | None = resource
-        for _ in range(CONFLICT_TRIES):
+        for _ in range(RECORD_TRIES):
             if current is None or current.uid != resource.uid:
                 return
             try:
@@ -153,6 +154,7 @@ class Reconciler:
             else:
                 self._keeper.recorded(resource, status)
                 return
+        raise Conflict(f"{resource.ref} was edited faster than its status could be written")
 
     async def _find(self, resource: TenantConfig) -> Findings:
         try:

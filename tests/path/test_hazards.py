@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import random
 import re
 import signal
 import threading
@@ -430,3 +431,21 @@ def test_a_controller_that_is_asked_to_end_writes_nothing_after_its_lease(
     system.start_controller()
     ready(system, body)
     assert in_stores(system, tenant) == {key: str(value) for key, value in entries.items()}
+
+
+# Edits without a pause
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_keys_that_leave_and_return_in_quick_edits_are_never_taken_for_anothers(
+    system: System, tenant: str, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311  a shuffle
+    keys = [f"tenant_config_{number}" for number in range(280)] + [f"param_config_{number}" for number in range(20)]
+    body, chosen = cluster.tenant_config(tenant, tenantId=tenant, entries=[]), keys
+    system.admin.create(body)
+    for number in range(60):
+        chosen = chance.sample(keys, 200)
+        system.admin.patch(body, {"spec": {"entries": [{"key": key, "value": str(number)} for key in chosen]}})
+    wait_for(lambda: is_ready(system.admin.get(body)), "Ready")
+    assert in_stores(system, tenant) == dict.fromkeys(chosen, "59")

@@ -168,7 +168,7 @@ def next_head(head: Head | None, part: Part, changes: Changes) -> Head:
 def acknowledge(applied: Applied, part: Part, changes: Changes) -> Applied:
     """`applied` with a part that was written. What is released the first part's head lists no more."""
     puts = [each for each in part if isinstance(each, Put)]
-    held = {put.key: written(put, str(next_revision(put)), changes.owner) for put in puts}
+    held = {put.key: replace(written(put, str(next_revision(put)), changes.owner), pristine=True) for put in puts}
     deleted = {each.key for each in part if isinstance(each, Delete)}
     return Applied({**applied.held, **held}, applied.deleted | deleted, frozenset(changes.releases))
 
@@ -223,7 +223,7 @@ def held_from(item: Item, head: Head | None, *, shown: bool = True) -> Held:
         format=Format.JSON if item.get("format", {}).get("S") == Format.JSON else Format.TEXT,
         owner=head.owner if head and key in head.keys else "",
         intact=intact,
-        pristine=intact and revision == "1",
+        pristine=intact,
     )
 
 

@@ -76,7 +76,6 @@ class Examples:
         assert world.texts(resource.scope) == {"a": "2", "b": "1"}
         assert after["b"] == before["b"]
         assert after["a"].version != before["a"].version
-        assert not after["a"].pristine
 
     def test_an_acknowledgement_says_what_a_fresh_read_would(self, resource: Resource) -> None:
         resource.bring(enforce("a", "1"), enforce("b", "1"))
