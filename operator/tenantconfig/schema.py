@@ -47,14 +47,13 @@ METADATA: Schema = {
         "namespace": {"type": "string", "maxLength": 63, "pattern": f"^{DNS_LABEL}$"},
         "labels": {
             "type": "object",
-            "nullable": True,
             "additionalProperties": {
                 "type": "string",
                 "maxLength": 63,
                 "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
             },
         },
-        "annotations": {"type": "object", "nullable": True, "additionalProperties": {"type": "string"}},
+        "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
         **dict.fromkeys(
             [
                 *("creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers", "generation"),
@@ -98,12 +97,27 @@ class Definition:
         )
 
     def check(self, body: Mapping[str, Any]) -> list[Finding]:
-        """All that is wrong with an object of this kind."""
+        """All that is wrong with an object of this kind, as it is `kept`."""
         findings = list(check(self.schema, body))
         metadata = body.get("metadata")
         if metadata is None or (isinstance(metadata, dict) and not metadata.keys() & {"name", "generateName"}):
             findings.append(Finding(("metadata", "name"), "is required"))
         return findings
+
+
+def kept(schema: Schema, value: Any) -> Any:
+    """`value` as the API server reads it: a field that says null, and may not, is as good as absent."""
+    if isinstance(value, list) and "items" in schema:
+        return [kept(schema["items"], each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    known = schema.get("properties", {})
+    fields = ((name, content, known.get(name, {})) for name, content in value.items())
+    return {
+        name: kept(part, content)
+        for name, content, part in fields
+        if content is not None or "type" not in part or part.get("nullable")
+    }
 
 
 def check(schema: Schema, value: Any, path: Path = ()) -> Iterator[Finding]:

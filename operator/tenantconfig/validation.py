@@ -16,11 +16,12 @@ from tenantconfig.manifests import Broken, Document
 from tenantconfig.model import ANNOTATION_TENANTS, GROUP, ConfigStore, Entry, NamespaceRights, Scope, Value
 from tenantconfig.projection import Projection, refuse_large
 from tenantconfig.routing import Router, duplicates, listed, same_place
-from tenantconfig.schema import Definition, Finding, Path, rendered
+from tenantconfig.schema import Definition, Finding, Path, kept, rendered
 from tenantconfig.stores import limits
 
 NO_STORES = "routes are not judged: there is no ConfigStore among the files (--stores names those of the cluster)"
 UNKNOWN_SECRET = Value("?", sensitive=True)  # stands for a value that is in a Secret
+UNKNOWN_SCOPE = Scope("?")  # stands for one that is wrong itself: no scope is shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ def _subject(document: Document, kinds: Mapping[str, Definition]) -> Subject | N
     else:
         if api_version != definition.api_version:
             findings.append(Finding(("apiVersion",), f"must be {definition.api_version}"))
+        body = kept(definition.schema, body)
         findings += definition.check(body)
     return Subject(document.file, kind or "object", body, tuple(findings))
 
@@ -179,7 +181,7 @@ def _store_conflicts(subjects: Collection[Subject]) -> Iterator[tuple[Subject, F
 def _judge(config: Subject, routes: Routes, rights: Mapping[str, NamespaceRights]) -> Iterator[Finding]:
     """What the admission policy and the operator would refuse of one resource."""
     yield from _not_permitted(config, rights)
-    scope, entries = _scope(config), _entries(config)
+    scope, entries = _scope(config) or UNKNOWN_SCOPE, _entries(config)
     for index, entry in entries:
         path: Path = ("spec", "entries", index)
         if entry.problem:
@@ -205,14 +207,14 @@ def _not_permitted(config: Subject, rights: Mapping[str, NamespaceRights]) -> It
         yield Finding(("spec", "tenantId"), message)
 
 
-def _unroutable(path: Path, entry: Entry, scope: Scope | None, router: Router, prefixes: str) -> Iterator[Finding]:
+def _unroutable(path: Path, entry: Entry, scope: Scope, router: Router, prefixes: str) -> Iterator[Finding]:
     store = router.find(entry.key)
     if store is None:
         message = f"no ConfigStore has a prefix of {entry.key}: begin it with one of {prefixes}, or add a ConfigStore"
         yield Finding((*path, "key"), message)
         return
     limit, value = limits.of(store), UNKNOWN_SECRET if entry.source else entry.value
-    if limit and scope and value and (refusal := limit(scope, entry.key, value)):
+    if limit and value and (refusal := limit(scope, entry.key, value)):
         yield Finding((*path, "valueFrom" if entry.source else "value"), f"{entry.key} {refusal}")
 
 
