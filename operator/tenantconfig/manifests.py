@@ -6,7 +6,8 @@ here, with its line. No message repeats what stands in the text: it may be a sec
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -56,6 +57,8 @@ def documents(file: str, text: str) -> Iterator[Document | Broken]:
         yield Broken(file, error.lineno, f"is not JSON: {error.msg}")
     except RecursionError:
         yield Broken(file, line, "is nested too deeply")
+    except ValueError:
+        yield Broken(file, line, "has a number that is too long to be read")
     except _Refused as error:
         yield Broken(file, line, str(error))
 
@@ -71,12 +74,24 @@ def _parsed(file: str, text: str) -> Iterator[tuple[int, Any]]:
         else:
             yield 1, content
             return
+    _refuse_deep(text)
     loader = _Loader(text)
     try:
         while loader.check_node() and (node := loader.get_node()):
             yield node.start_mark.line + 1, loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _refuse_deep(text: str) -> None:
+    """Raises RecursionError where libyaml's loader, which recurs in C, would end the process."""
+    if sum(map(text.count, "[{-?")) < sys.getrecursionlimit():
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=YamlLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > sys.getrecursionlimit():
+            raise RecursionError
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -91,9 +106,9 @@ class _Loader(YamlLoader):
 
     bool_values: ClassVar = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
 
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._judged: set[int] = set()
+    def construct_document(self, node: yaml.Node) -> Any:
+        self._judged: set[int] = set()  # by id: nodes live as long as their document
+        return super().construct_document(node)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Comes first to every mapping, and adds what it merges: only then keys may be there twice."""
@@ -109,15 +124,26 @@ class _Loader(YamlLoader):
                     known.add((key.tag, key.value))
         super().flatten_mapping(node)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """With keys as JSON has them: 1 and yes are texts then, and not one and the same."""
+        self.flatten_mapping(node)
+        return {self._key(key): self.construct_object(value, deep=deep) for key, value in node.value}
+
+    def _key(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a key that is no text", node.start_mark)
+        key = self.construct_object(node)
+        return key if isinstance(key, str) else json.dumps(key, default=str)
+
 
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", list("yYnNtTfFoO")),
-    ("int", r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)", list("-+0123456789")),
+    ("int", r"[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o?[0-7_]*|[1-9][0-9_]*)", list("-+0123456789")),
     (
         "float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        r"[-+]?(?:\.[0-9_]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
         list("-+.0123456789"),
     ),
     ("merge", r"<<", ["<"]),
@@ -126,17 +152,16 @@ for _tag, _pattern, _first in (
 
 
 def _json(content: Any) -> Any:
-    """`content` as the JSON that kubectl sends: keys are text."""
+    """`content`, if it is JSON."""
     if _size(content, {}) > MAX_CHARACTERS:
         raise _Refused("is larger than anything that the API server takes, its aliases written out")
     try:
-        text = json.dumps(content, allow_nan=False, ensure_ascii=False)
-        text.encode()
+        json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise _Refused("has half of a surrogate pair in a text: write the character itself") from None
     except (TypeError, ValueError):
         raise _Refused("has what JSON cannot hold (.nan, .inf, a tag, an alias of itself): quote it") from None
-    return json.loads(text)
+    return content
 
 
 def _size(content: Any, known: dict[int, int]) -> int:
@@ -164,5 +189,5 @@ def _objects(content: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _unquoted(problem: str) -> str:
-    """A YAML library's message without the pieces of the text that it quotes."""
-    return re.sub(r" *('[^']{2,}'|\"[^\"]{2,}\")", "", problem)
+    """A YAML library's message up to the first piece of the text that it quotes, single characters left aside."""
+    return re.sub(r"""\s["'](?!.["'](?:[\s,]|\Z)).*""", "", problem, flags=re.DOTALL)

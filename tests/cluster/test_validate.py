@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 import yaml
 
 from cluster.test_configstore_schema import ACCEPTED as STORES_ACCEPTED
@@ -226,5 +227,5 @@ def test_yaml_is_read_as_kubectl_reads_it(cluster: Cluster, acme: str) -> None:
     (ours,) = documents("-", text)
     assert isinstance(ours, Document)
     read = [[each.get("value") for each in body["spec"]["entries"]] for body in (ours.body, theirs)]
-    differing = [each for each in zip(SCALARS, *read, strict=True) if repr(each[1]) != repr(each[2])]
-    assert differing == []
+    differing = [each for each in zip(SCALARS, *read, strict=True) if rfc8785.dumps(each[1]) != rfc8785.dumps(each[2])]
+    assert not differing, differing
