@@ -8,6 +8,8 @@ from tenantconfig.manifests import Broken, Document, documents
 
 SECRET = "hunter2"  # stands where a value may: no message repeats it
 
+NOT_JSON = "has what JSON cannot hold (.nan, .inf, a tag, an alias of itself): quote it"
+
 
 def bodies(file: str, text: str) -> list[object]:
     """The contents of all documents."""
@@ -44,9 +46,19 @@ def test_json_on_stdin_keeps_its_characters() -> None:
         ("a.yaml", f"a:\n  {SECRET}: 1\n  {SECRET}: 2\n", 3, "is not YAML: the same key twice in one mapping"),
         ("a.yaml", "a: {? [b] : 1}", 1, "is not YAML: a key that is no text"),
         ("a.yaml", "a: 1\nb: \x07\n", 2, "has a character that YAML does not take"),
-        ("a.yaml", "---\n---\na: .nan\n", 3, "has what JSON cannot hold (.nan, .inf, a tag, an alias of itself): quote it"),
-        ("a.yaml", "a: !!binary aGk=", 1, "has what JSON cannot hold (.nan, .inf, a tag, an alias of itself): quote it"),
-        ("a.yaml", "a: &a [*a]", 1, "has what JSON cannot hold (.nan, .inf, a tag, an alias of itself): quote it"),
+        (
+            "a.yaml",
+            "---\n---\na: .nan\n",
+            3,
+            NOT_JSON,
+        ),
+        (
+            "a.yaml",
+            "a: !!binary aGk=",
+            1,
+            NOT_JSON,
+        ),
+        ("a.yaml", "a: &a [*a]", 1, NOT_JSON),
         ("a.yaml", "a: " + "9" * 5000, 1, "has a number that is too long to be read"),
         ("a.yaml", "a: " + "[" * 1000000, 1, "is nested too deeply"),
         ("a.yaml", "- " * 1000000, 1, "is nested too deeply"),
@@ -54,7 +66,7 @@ def test_json_on_stdin_keeps_its_characters() -> None:
         ("a.json", '{"a": 1,\n b}', 2, "is not JSON: Expecting property name enclosed in double quotes"),
         ("a.json", '{"a": 1, "a": 2}', 1, "has the same key twice in one object"),
         ("a.json", '{"a": "\\ud800"}', 1, "has half of a surrogate pair in a text: write the character itself"),
-        ("a.json", '{"a": 1e999}', 1, "has what JSON cannot hold (.nan, .inf, a tag, an alias of itself): quote it"),
+        ("a.json", '{"a": 1e999}', 1, NOT_JSON),
     ],
 )
 def test_what_is_no_manifest_is_one_line_that_repeats_nothing(file: str, text: str, line: int, message: str) -> None:
