@@ -4,6 +4,8 @@ Beside its own table it judges those of the tests of the two definitions.
 """
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ from cluster.test_tenantconfig_schema import REFUSED as CONFIGS_REFUSED
 from cluster.test_tenantconfig_schema import SECRET
 from harness.api import Object, Refused
 from harness.cluster import Cluster, config_store, namespace, tenant_config
-from harness.install import BASE, CRDS
+from harness.install import BASE, CRDS, ROOT
+from harness.processes import local_environment
+from prepare import controlplane as build
+from prepare.store import PYTHON
 from tenantconfig.app.validate import definitions
 from tenantconfig.manifests import Document, documents
 from tenantconfig.schema import OF_A_CHANGE, RULES
@@ -229,3 +234,20 @@ def test_yaml_is_read_as_kubectl_reads_it(cluster: Cluster, acme: str) -> None:
     read = [[each.get("value") for each in body["spec"]["entries"]] for body in (ours.body, theirs)]
     differing = [each for each in zip(SCALARS, *read, strict=True) if rfc8785.dumps(each[1]) != rfc8785.dumps(each[2])]
     assert not differing, differing
+
+
+def test_kubectl_finds_it_as_a_plugin() -> None:
+    """`kubectl tenantconfig` is the executable kubectl-tenantconfig of this distribution."""
+    environment = {**local_environment(), "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def kubectl(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(build.binary()), "kubectl", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+
+    good = kubectl("tenantconfig", "validate", "-f", str(ROOT / "examples"))
+    assert (good.returncode, good.stdout) == (0, "")
+    assert "3 resources in " in good.stderr
+    wrong = kubectl("tenantconfig", "validate")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("Usage: kubectl tenantconfig validate [OPTIONS]\n")
+    assert "kubectl-tenantconfig" in kubectl("plugin", "list").stdout
