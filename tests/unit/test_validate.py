@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -221,14 +222,43 @@ def grafted(whole: Any, data: st.DataObject) -> Any:
     return changed
 
 
+ENTRIES = [table(SECRET), {"key": "param_config_b", **FROM_SECRET}, {**param(SECRET), "policy": "Seed"}]
+WHOLE = config(*ENTRIES, target={"configMapName": "a"}, environment="e", service="s", suspend=True)
+PERMISSION = namespace("acme", {"tenantconfig.dev/tenants": "acme"})
+BODIES = [*STORES, ADVANCED, WHOLE]
+
+
 @given(st.data())
-def test_nothing_breaks_it_and_it_repeats_no_value(data: st.DataObject) -> None:
-    entries = [table(SECRET), {"key": "param_config_b", **FROM_SECRET}, param(SECRET)]
-    permission = namespace("acme", {"tenantconfig.dev/tenants": "acme"})
-    bodies = [permission, *STORES, config(*entries, target={"configMapName": "a"})]
-    changed = [grafted(each, data) if data.draw(st.booleans()) else each for each in bodies]
-    problems = judged(*(each for each in changed if isinstance(each, dict))).problems
-    assert not [each for each in problems if SECRET in each.message + each.field]
+def test_nothing_breaks_it(data: st.DataObject) -> None:
+    changed = [grafted(each, data) if data.draw(st.booleans()) else each for each in (PERMISSION, *BODIES)]
+    judged(*(each for each in changed if isinstance(each, dict)))
+
+
+def replaced(whole: Any, part: Any) -> Iterator[Any]:
+    """`whole` with `part` in the place of each thing in it, one after the other."""
+    yield part
+    for where in whole if isinstance(whole, dict) else range(len(whole)) if isinstance(whole, list) else ():
+        for changed in replaced(whole[where], part):
+            copy = whole.copy()
+            copy[where] = changed
+            yield copy
+
+
+@pytest.mark.parametrize(
+    "part",
+    [SECRET, [SECRET], {"a": SECRET}, 1234567, SECRET * 10000],
+    ids=["text", "list", "mapping", "number", "long"],
+)
+def test_no_value_is_repeated_wherever_it_stands(part: Any) -> None:
+    found = [
+        problem
+        for index, body in enumerate(BODIES)
+        for changed in replaced(body, part)
+        if isinstance(changed, dict)
+        for problem in judged(PERMISSION, *BODIES[:index], changed, *BODIES[index + 1 :]).problems
+    ]
+    assert found
+    assert not [each for each in found if SECRET in each.message or "1234567" in each.message]
 
 
 def test_a_keyword_or_a_rule_that_nobody_knows_is_not_passed_over() -> None:
