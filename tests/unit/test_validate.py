@@ -304,7 +304,7 @@ def test_problems_go_to_stdout_the_count_to_stderr(tmp_path: Path) -> None:
         f"{file}: TenantConfig acme/test: spec.entries[0].value: param_config_a is empty, which SSM does not take: "
         "leave the entry out, or give it a key of a DynamoDB store",
     ]
-    assert result.stderr == "2 resources in 1 file: 2 problems, 1 other object ignored\n"
+    assert result.stderr == "2 resources in 2 files: 2 problems, 1 other object ignored\n"
 
 
 def test_as_json(tmp_path: Path) -> None:

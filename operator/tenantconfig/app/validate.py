@@ -26,7 +26,7 @@ def run(filenames: Iterable[str], stores: Iterable[str], output: str) -> int:
     files = _files("--filename", filenames)
     more = [each for each in _files("--stores", stores) if each not in files]
     report = validate(_read("--filename", files), definitions(), _read("--stores", more))
-    _print(report, output, len(files))
+    _print(report, output, len(files) + len(more))
     return 1 if report.problems else 0
 
 
