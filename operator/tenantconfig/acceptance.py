@@ -1,7 +1,7 @@
 """The use case of a ConfigStore: is it usable? And its place is recorded before anything is written there."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 
 from tenantconfig import resources
@@ -43,13 +43,14 @@ class Acceptance:
         if found is None:
             return Outcome()
         store, version = found
-        location = store.location or new_location(store)
+        adopted = self._known.adopted(store)
+        location = store.location or adopted or new_location(store, self._known.location_ids())
         failure = await self._failure(store, location)
         judged = store_conditions(failure, store.generation)
         conditions = settle(judged, store.conditions, timestamp())
         unsettled = len(store.locations) > 1 and self._known.unsettled()
         kept = [each for each in store.locations if unsettled or self._known.holders([each.id])]
-        locations = tuple(dict.fromkeys([*kept, location]))
+        locations = tuple(dict.fromkeys([*kept, *([adopted] if adopted else []), location]))
         now = (store.generation, conditions, locations)
         finished = store.deleting and failure is None
         if not finished and now != (store.observed_generation, store.conditions, store.locations):
@@ -82,7 +83,11 @@ class Acceptance:
         return None
 
 
-def new_location(store: ConfigStore) -> Location:
-    """The place in spec under the next id; an id is not used again while anyone has values there."""
-    numbers = [int(each.id.rpartition("/")[2]) for each in store.locations]
+def new_location(store: ConfigStore, used: Collection[str]) -> Location:
+    """The place in spec under a new id: none of those in `used`, where TenantConfigs have values.
+
+    Nothing tells whether a ConfigStore that was made again is at the place where the former one was.
+    """
+    ids = (id.rpartition("/") for id in (*(each.id for each in store.locations), *used))
+    numbers = [int(number) for name, _, number in ids if name == store.name]
     return Location(f"{store.name}/{max(numbers, default=0) + 1}", store.kind, store.place)

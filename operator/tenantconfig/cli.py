@@ -39,6 +39,8 @@ def controller(**flags: Any) -> None:
 @click.option("--issuers", type=FILE, metavar="FILE", help="Whose tokens to accept.")
 @click.option("--metrics-port", type=int, metavar="N", help="Serve Prometheus metrics and /ready there.")
 @click.option("--operator-namespace", metavar="NS", help="Where the controller writes its tick.")
+@click.option("--max-streams", type=int, metavar="N", help="Default: 20000; ten subscriptions for each.")
+@click.option("--max-streams-per-peer", type=int, metavar="N", help="Of one address and token bearer; default: 5000.")
 def watch_server(**flags: Any) -> None:
     """Serve the projected ConfigMaps as streams."""
     from tenantconfig.app import watch_server
@@ -113,7 +115,24 @@ def validate(**flags: Any) -> None:
     except ModuleNotFoundError as missing:
         raise click.UsageError(f"{missing.name} is not installed: pip install 'tenantconfig[validate]'") from None
 
-    _guarded(lambda: sys.exit(validate.run(**flags)))
+    _guarded(lambda: validate.run(**flags))
+
+
+@main.command("verify-isolation")
+@_subscriber_options
+@click.option("--namespace", metavar="NS", help="Where the tenant's pods are, this one among them.")
+@click.option("--foreign-scope", metavar="TENANT[/ENVIRONMENT[/SERVICE]]", help="Whose values must be out of reach.")
+@click.option("--foreign-namespace", metavar="NS", help="Where its TenantConfig and ConfigMap are.")
+@click.option("--push-gateway", metavar="HOST:PORT", help="Push the outcome there as metrics.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), help="Default: table.")
+def verify_isolation(**flags: Any) -> None:
+    """Try, as one tenant, every way to another's values; nothing is changed.
+
+    Exits with 0 when all were refused, 1 when one succeeded, 3 when one could not be tried.
+    """
+    from tenantconfig.app import isolation
+
+    _run(isolation.run, settings.IsolationSettings, flags)
 
 
 def kubectl_plugin() -> None:
@@ -121,14 +140,14 @@ def kubectl_plugin() -> None:
     main(prog_name="kubectl tenantconfig")
 
 
-def _run(command: Callable[[Any], None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:
+def _run(command: Callable[[Any], int | None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:
     _guarded(lambda: command(settings.load(kind, **flags)))
 
 
-def _guarded(command: Callable[[], None]) -> None:
+def _guarded(command: Callable[[], int | None]) -> None:
     """Runs a command; what a person can mend is one line on stderr, without a traceback."""
     try:
-        command()
+        sys.exit(command() or 0)
     except (settings.SettingsInvalid, Failure, TenantConfigError) as error:
         click.echo(f"tenantconfig: {error}", err=True)
         sys.exit(2 if isinstance(error, settings.SettingsInvalid) else 1)

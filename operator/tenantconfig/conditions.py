@@ -34,7 +34,7 @@ class Findings:
     store_failures: tuple[TenantConfigError, ...] = ()  # the projection was not attempted
     projection_failure: TenantConfigError | None = None
     suspended: bool = False
-    deferred: bool = False  # nothing could be asked yet: the status stays, with its older observedGeneration
+    deferred: bool = False  # nothing could be asked yet: a status of an older generation says enough
 
     @property
     def failures(self) -> tuple[TenantConfigError, ...]:

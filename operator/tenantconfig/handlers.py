@@ -166,7 +166,7 @@ class Handlers:
     def _accept(self) -> None:
         """Have every ConfigStore judged that is not accepted: it may wait for a prefix that another gives up."""
         for store in self._known.stores():
-            if not store.accepted:
+            if not store.accepted or self._known.adopted(store):
                 self._stores.request(store.name)
 
     def _due_at_start(self, facts: Facts) -> bool:

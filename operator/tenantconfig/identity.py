@@ -7,18 +7,19 @@ one. No message contains any part of a token.
 """
 
 import asyncio
+import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jwt
 from jwt.types import Options
+from jwt.utils import base64url_decode
 
-from tenantconfig.model import ALL_TENANTS, Claims
+from tenantconfig.issuers import ALGORITHMS, Issuer
+from tenantconfig.model import Claims
 
-ALGORITHMS = {"RS256": ("RSA", None), "ES256": ("EC", "P-256")}  # with the key type and curve that each needs
 MAX_TOKEN_BYTES = 16 * 1024
 LEEWAY_SECONDS = 10.0  # between clocks, for what may not be in the future
 COOL_DOWN_SECONDS = 10.0
@@ -26,6 +27,8 @@ KEYS_MAX_AGE_SECONDS = 600.0
 REQUIRED = ("iss", "aud", "exp", "iat", "sub")
 
 FetchKeys = Callable[[], Awaitable[Mapping[str, Any]]]  # a JWKS
+# Asks the API server about a token for one of some audiences. Raises TokenRefused, KeysUnavailable.
+Review = Callable[[str, frozenset[str]], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -36,27 +39,6 @@ class TokenRefused(Exception):
 
 class KeysUnavailable(Exception):
     """The issuer's keys could not be fetched yet: nothing can be said about the caller."""
-
-
-class IssuersInvalid(Exception):
-    """The issuers file cannot be used; the message names the field."""
-
-
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """One entry of the issuers file."""
-
-    name: str
-    issuer: str  # the `iss` of its tokens; empty for the cluster's own: as the API server says
-    audiences: frozenset[str]
-    jwks_uri: str = ""
-    jwks_file: str = ""
-    kubernetes: bool = False
-    algorithms: frozenset[str] = frozenset(ALGORITHMS)
-    tenants: frozenset[str] = frozenset()
-    tenant_claim: tuple[str, ...] = ()
-    environment_claim: tuple[str, ...] = ()
-    service_claim: tuple[str, ...] = ()
 
 
 class Keys:
@@ -73,7 +55,8 @@ class Keys:
 
     async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
         """The key, fetched first if it is unknown or what is known is old. Raises TokenRefused, KeysUnavailable."""
-        if self._wanted(kid):
+        on_its_way = kid not in self._keys and self._lock.locked()
+        if on_its_way or self._wanted(kid):
             async with self._lock:
                 if self._wanted(kid):
                     await self._refresh()
@@ -101,11 +84,12 @@ class Keys:
 
 
 class Verifier:
-    """Tokens of any configured issuer."""
+    """Tokens of any configured issuer; `review` is asked about those whose issuer wants it, once they are valid."""
 
-    def __init__(self, keys: Sequence[Keys], wall_clock: Callable[[], float]) -> None:
+    def __init__(self, keys: Sequence[Keys], wall_clock: Callable[[], float], review: Review) -> None:
         self._keys = keys
         self._wall_clock = wall_clock
+        self._review = review
 
     async def verify(self, token: str) -> Claims:
         """The claims of a valid token. Raises TokenRefused, KeysUnavailable."""
@@ -125,7 +109,10 @@ class Verifier:
         if algorithm not in keys.issuer.algorithms:
             raise TokenRefused("the token's algorithm is not allowed")
         key = await keys.find(kid, algorithm)
-        return check(token, key, keys.issuer, self._wall_clock())
+        claims = check(token, key, keys.issuer, self._wall_clock())
+        if keys.issuer.token_review:
+            await self._review(token, keys.issuer.audiences)
+        return claims
 
 
 def check(token: str, key: jwt.PyJWK, issuer: Issuer, now: float) -> Claims:
@@ -185,9 +172,19 @@ def _peek(token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         raise TokenRefused(f"the token is longer than {MAX_TOKEN_BYTES} bytes")
     try:
         decoded = jwt.decode_complete(token, options={"verify_signature": False})
-    except jwt.PyJWTError:
+        for part in token.split(".")[:2]:
+            json.loads(base64url_decode(part), object_pairs_hook=_once_each)
+    except (jwt.PyJWTError, RecursionError):  # brackets without end
         raise TokenRefused("the token is malformed") from None
     return decoded["header"], decoded["payload"]
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a name that is there twice, others might read the other value."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise TokenRefused("the token says one thing twice")
+    return found
 
 
 def _audiences(claim: Any) -> frozenset[str]:
@@ -230,74 +227,3 @@ def _texts(claim: Any) -> frozenset[str]:
     """A claim that is a text or a list of texts; anything else is nothing."""
     listed = claim if isinstance(claim, list) else [claim]
     return frozenset(each for each in listed if isinstance(each, str) and each)
-
-
-_KEY_FIELDS = ("jwksUri", "jwksFile", "kubernetes", "algorithms")
-_CLAIM_FIELDS = ("tenants", "tenantClaim", "environmentClaim", "serviceClaim")
-_FIELDS = frozenset({"name", "issuer", "audiences", *_KEY_FIELDS, *_CLAIM_FIELDS})
-
-
-def parse_issuers(document: Any) -> tuple[Issuer, ...]:
-    """The issuers file's content. Raises IssuersInvalid, naming the field."""
-    if not isinstance(document, list) or not document:
-        raise IssuersInvalid("a list of issuers is wanted, with at least one")
-    issuers = tuple(_issuer(each, f"[{index}]") for index, each in enumerate(document))
-    names = [issuer.name for issuer in issuers]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise IssuersInvalid(f"[{index}].name: {name} is there twice")
-    return issuers
-
-
-def _issuer(fields: Any, at: str) -> Issuer:
-    if not isinstance(fields, Mapping):
-        raise IssuersInvalid(f"{at}: a mapping is wanted")
-    unknown = sorted(str(field) for field in fields if field not in _FIELDS)
-    if unknown:
-        raise IssuersInvalid(f"{at}.{unknown[0]}: unknown field; known are {', '.join(sorted(_FIELDS))}")
-    kubernetes = fields.get("kubernetes", False)
-    if not isinstance(kubernetes, bool):
-        raise IssuersInvalid(f"{at}.kubernetes: true or false is wanted")
-    issuer = Issuer(
-        name=_text(fields, "name", at, required=True),
-        issuer=_text(fields, "issuer", at, required=not kubernetes),
-        audiences=frozenset(_list(fields, "audiences", at, required=True)),
-        jwks_uri=_text(fields, "jwksUri", at),
-        jwks_file=_text(fields, "jwksFile", at),
-        kubernetes=kubernetes,
-        algorithms=frozenset(_list(fields, "algorithms", at) or ALGORITHMS),
-        tenants=frozenset(_list(fields, "tenants", at, required=not kubernetes) or [ALL_TENANTS]),
-        tenant_claim=_list(fields, "tenantClaim", at, required=not kubernetes),
-        environment_claim=_list(fields, "environmentClaim", at),
-        service_claim=_list(fields, "serviceClaim", at),
-    )
-    _refuse(issuer, at)
-    return issuer
-
-
-def _refuse(issuer: Issuer, at: str) -> None:
-    if sum((bool(issuer.jwks_uri), bool(issuer.jwks_file), issuer.kubernetes)) != 1:
-        raise IssuersInvalid(f"{at}: exactly one of jwksUri, jwksFile and kubernetes: true is wanted")
-    if issuer.jwks_uri and not issuer.jwks_uri.startswith("https://"):
-        raise IssuersInvalid(f"{at}.jwksUri: an https:// address is wanted; keys must not be fetched in the clear")
-    foreign = sorted(issuer.algorithms - ALGORITHMS.keys())
-    if foreign:
-        raise IssuersInvalid(f"{at}.algorithms: {foreign[0]} is not one of {', '.join(ALGORITHMS)}")
-    if issuer.kubernetes and (issuer.tenant_claim or issuer.environment_claim or issuer.service_claim):
-        raise IssuersInvalid(f"{at}: the cluster's own tokens have no tenant claims; their namespace decides")
-
-
-def _text(fields: Mapping[str, Any], field: str, at: str, *, required: bool = False) -> str:
-    value = fields.get(field, "")
-    if not isinstance(value, str) or (required and not value):
-        raise IssuersInvalid(f"{at}.{field}: a text is wanted")
-    return value
-
-
-def _list(fields: Mapping[str, Any], field: str, at: str, *, required: bool = False) -> tuple[str, ...]:
-    value = fields.get(field)
-    if value is None and not required:
-        return ()
-    if not isinstance(value, list) or not value or not all(isinstance(each, str) and each for each in value):
-        raise IssuersInvalid(f"{at}.{field}: a list of texts is wanted, with at least one")
-    return tuple(value)

@@ -14,6 +14,9 @@ from typing import Protocol
 from tenantconfig.model import Location, NamespaceRights, Options, ResourceRef, Scope, TenantConfig
 from tenantconfig.routing import Router
 
+# After the hash in the status: since a pass that did not end, not every place could be read.
+UNSURE = "?"
+
 
 @dataclass(frozen=True, slots=True)
 class SourceSecret:
@@ -139,7 +142,7 @@ def scope_holder(candidates: Collection[Facts]) -> Facts:
 
 
 def settled(facts: Facts, around: Surroundings) -> bool:
-    """Whether the last pass saw all as it is now: the resource, and what it uses."""
+    """Whether the last pass saw all as it is now, and the status tells of everything that is in stores."""
     return facts.generation == facts.observed_generation and facts.inputs == inputs(facts, around)
 
 
@@ -147,7 +150,7 @@ def needs_pass(facts: Facts, around: Surroundings) -> bool:
     """Whether the resource needs a pass that no handler asks for: a newer generation and a deletion have handlers."""
     if facts.deleting or facts.generation != facts.observed_generation:
         return False
-    return not settled(facts, around)
+    return facts.inputs.removesuffix(UNSURE) != inputs(facts, around)
 
 
 def needs_pass_at_start(facts: Facts, around: Surroundings, target: Target | None) -> bool:

@@ -101,12 +101,22 @@ class Known:
 
     def left(self) -> Collection[str]:
         """The names of ConfigStores that record a former place where nobody has values any more."""
-        used = {id for facts in self._facts.values() for id in facts.locations}
+        used = self.location_ids()
         return [
             store.name
             for store in self._stores.values()
             if any(each.id not in used and each != store.location for each in store.locations)
         ]
+
+    def location_ids(self) -> Collection[str]:
+        """The ids of all locations where TenantConfigs have values, as their status says."""
+        return {id for facts in self._facts.values() for id in facts.locations}
+
+    def adopted(self, store: ConfigStore) -> Location | None:
+        """The place of a ConfigStore under the id that it adopts: one that TenantConfigs name, but no ConfigStore."""
+        if not store.adopt or self.place(store.adopt) or store.adopt not in self.location_ids():
+            return None
+        return Location(store.adopt, store.kind, store.place)
 
     def holders(self, locations: Collection[str]) -> int:
         """How many TenantConfigs have values at one of the locations with these ids, as their status says."""

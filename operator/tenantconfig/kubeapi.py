@@ -15,6 +15,7 @@ from kubernetes.aio import client, config
 from tenantconfig.errors import AlreadyExists, Conflict, Expired, Missing, Reason, Stalled, TenantConfigError, Transient
 
 FIELD_MANAGER = "tenantconfig"
+MERGE_PATCH = "application/merge-patch+json"
 TIMEOUT_SECONDS = 10.0
 
 Body = dict[str, Any]
@@ -65,7 +66,15 @@ class KubeApi:
     async def merge(self, path: str, body: Mapping[str, Any]) -> Body:
         """JSON merge patch."""
         query = f"{path}?fieldManager={FIELD_MANAGER}"
-        return await self._request("PATCH", query, body, "application/merge-patch+json")
+        return await self._request("PATCH", query, body, MERGE_PATCH)
+
+    async def try_post(self, path: str, body: Mapping[str, Any]) -> Body:
+        """Have a POST judged as if it were made; nothing is stored."""
+        return await self._request("POST", f"{path}?dryRun=All", body)
+
+    async def try_merge(self, path: str, body: Mapping[str, Any]) -> Body:
+        """The same for a JSON merge patch."""
+        return await self._request("PATCH", f"{path}?dryRun=All", body, MERGE_PATCH)
 
     async def delete(self, path: str, uid: str) -> Body:
         """Delete the object if it still is the one with `uid`."""

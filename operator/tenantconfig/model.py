@@ -292,6 +292,7 @@ class ConfigStore:
     observed_generation: int = -1
     conditions: tuple[Condition, ...] = ()
     deleting: bool = False  # it gets no keys any more, but stays until its values have gone elsewhere
+    adopt: str = ""  # annotated: the id under which the status of TenantConfigs knows the place
 
     @property
     def location(self) -> Location | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from tenantconfig.errors import Reason, Stalled
+from tenantconfig.inputs import UNSURE
 from tenantconfig.model import EntryStatus, Format, Location, Policy, State, TenantConfig, Value
 from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, overlay
 from tenantconfig.stores.base import Applied, Store
@@ -79,16 +80,30 @@ class Work:
         return frozenset({each.key for each in self.changes.deletes}.union(self.changes.releases)) - self.place.wanted
 
 
-def orderly(resource: TenantConfig) -> bool:
-    """Whether the status accounts for all that earlier passes wrote.
+def accounts(resource: TenantConfig, used: str, locations: Collection[str], *, remembered: bool) -> bool:
+    """Whether the status tells of all that earlier passes wrote.
 
-    A pass that did not end may have written for a generation that the status has not
-    observed. If that is the present one, its keys are in the spec.
+    A pass that did not end may have written for a generation, or to places, that the
+    status does not know, unless it is `remembered` that all have ended. `used` is the
+    hash of the inputs as they are now, and `locations` are the ids of all places.
     """
     status = resource.status
-    if status.version and not status.locations:
-        return False  # someone took from it
-    return resource.generation == 1 or status.observed_generation >= resource.generation - 1
+    if (status.version and not status.locations) or status.inputs.endswith(UNSURE):
+        return False  # someone took from it; or an earlier pass could not find out
+    if remembered:
+        return True
+    if status.observed_generation < 0:
+        former = len({id.rpartition("/")[0] for id in locations}) < len(locations)
+        return resource.generation == 1 and not former
+    return status.inputs == used and status.observed_generation >= resource.generation - 1
+
+
+def reading(resource: TenantConfig, place: Place, claim: Claim, *, settled: bool) -> Reading:
+    """What to read of a place; `settled` says that the last pass saw all as it is now, and was content."""
+    keys = place.wanted | place.routed | place.recorded.keys()
+    if claim.thorough or (not place.names.isdisjoint(resource.status.locations) and not settled):
+        keys |= {each.key for each in resource.entries} | {each.key for each in resource.status.entries}
+    return Reading(place, claim, frozenset(keys))
 
 
 def refuse_entries(places: Iterable[Place], resource: TenantConfig) -> None:

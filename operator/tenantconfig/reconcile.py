@@ -17,7 +17,7 @@ from tenantconfig import configmaps, resources
 from tenantconfig.clock import timestamp
 from tenantconfig.conditions import READY, Findings, judge, worst
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
-from tenantconfig.inputs import Facts, Surroundings, inputs, source_secrets
+from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import (
     ANNOTATION_TENANTS,
@@ -100,7 +100,8 @@ class Reconciler:
         resource = await resources.read(self._kube, ref)
         if resource is None or (not resource.deleting and not resource.finalized):
             self.unverified.pop(ref, None)
-            self._end(ref)
+            self._waiting.pop(ref, None)
+            self._keeper.forget(ref)
             return Outcome()  # gone, or kopf calls again when the finalizer is in place
         if waiting := self._still_waiting(resource):
             return waiting
@@ -112,7 +113,9 @@ class Reconciler:
         self._remember(resource, failure, began)
         status = judge(findings, resource.status, timestamp())
         done = resource.deleting and failure is None
-        if status != resource.status and not done and not findings.deferred:
+        if done:
+            self._keeper.forget(ref)
+        elif not findings.deferred or outdated(resource.status, findings):
             await self._record(resource, status)
         return self._outcome(resource, findings, failure)
 
@@ -137,16 +140,18 @@ class Reconciler:
         self._keeper.end(ref)
 
     async def _record(self, resource: TenantConfig, status: Status) -> None:
-        """Write the status. What the pass did is as true of a resource that was edited meanwhile: it is not lost."""
+        """Write a new status. What the pass did is as true of a resource that was edited meanwhile: it is not lost."""
+        current: TenantConfig | None = resource
         for _ in range(CONFLICT_TRIES):
+            if current is None or current.uid != resource.uid:
+                return
             try:
-                await resources.write_status(self._kube, resource, status)
+                if status != current.status:
+                    await resources.write_status(self._kube, current, status)
             except Conflict:
-                fresh = await resources.read(self._kube, resource.ref)
-                if fresh is None or fresh.uid != resource.uid:
-                    return
-                resource = fresh
+                current = await resources.read(self._kube, resource.ref)
             else:
+                self._keeper.recorded(resource, status)
                 return
 
     async def _find(self, resource: TenantConfig) -> Findings:
@@ -157,7 +162,9 @@ class Reconciler:
         except Exception as error:  # what it was must not look healthy
             logger.exception("The pass over %s failed by a defect", resource.ref)
             message = f"a defect of the operator ({type(error).__name__}): its log has the traceback"
-            return replace(self._unchanged(resource), store_failures=(Transient(Reason.INTERNAL, message),))
+            findings = self._unchanged(resource)
+            inputs = findings.inputs.removesuffix(UNSURE) + UNSURE
+            return replace(findings, inputs=inputs, store_failures=(Transient(Reason.INTERNAL, message),))
 
     def _remember(self, resource: TenantConfig, failure: TenantConfigError | None, began: float) -> None:
         if failure is None or resource.deleting or failure.reason is Reason.SCOPE_CONFLICT:
@@ -204,7 +211,7 @@ class Reconciler:
 
     def _unchanged(self, resource: TenantConfig) -> Findings:
         status = resource.status
-        used = inputs(Facts.of(resource), self._around)
+        used = inputs(Facts.of(resource), self._around) + ("" if self._keeper.accounted(resource) else UNSURE)
         return Findings(resource.generation, used, status.version, status.entries, status.locations)
 
     async def _desired(self, resource: TenantConfig) -> Mapping[str, list[Desired]]:
@@ -242,13 +249,20 @@ class Reconciler:
 
 def found(findings: Findings, resource: TenantConfig, works: Collection[Work]) -> Findings:
     """`findings` with what the stores' part of the pass has come to."""
+    unread = any(work.unread for work in works)
     return replace(
         findings,
+        inputs=findings.inputs if unread else findings.inputs.removesuffix(UNSURE),
         entries=entry_statuses(resource, works),
         locations=locations(works),
         store_failures=tuple(work.applied.error for work in works if work.applied.error),
         deferred=deferred(works),
     )
+
+
+def outdated(status: Status, findings: Findings) -> bool:
+    """Whether a status says Ready of this generation, though it depends on something else by now."""
+    return status.ready and status.observed_generation == findings.generation and status.inputs != findings.inputs
 
 
 def missing(resource: TenantConfig, findings: Findings) -> bool:

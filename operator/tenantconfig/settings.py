@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tenantconfig.isolation import parse_scope
 from tenantconfig.model import OPERATOR_NAMESPACE, Scope
 
 PREFIX = "TENANTCONFIG_"
@@ -40,6 +41,8 @@ class WatchServerSettings(Settings):
     issuers: Path
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     operator_namespace: str = OPERATOR_NAMESPACE
+    max_streams: int = Field(default=20_000, ge=1)
+    max_streams_per_peer: int = Field(default=5_000, ge=1)
 
     @model_validator(mode="after")
     def _one_kind_of_transport(self) -> Self:
@@ -98,6 +101,26 @@ class AgentSettings(SubscriberSettings):
         if self.signal and self.signal not in signal.Signals.__members__:
             raise ValueError(f"--signal {self.signal} is none of this system's")
         return self
+
+
+class IsolationSettings(SubscriberSettings):
+    """`tenantconfig verify-isolation`."""
+
+    foreign_scope: str
+    foreign_namespace: str
+    namespace: str
+    push_gateway: str = ""
+    output: Literal["table", "json"] = "table"
+
+    @model_validator(mode="after")
+    def _somebody_elses(self) -> Self:
+        if self.foreign.tenant == self.tenant or self.foreign_namespace == self.namespace:
+            raise ValueError("--foreign-scope and --foreign-namespace are another tenant's")
+        return self
+
+    @property
+    def foreign(self) -> Scope:
+        return parse_scope(self.foreign_scope)
 
 
 S = TypeVar("S", bound=Settings)

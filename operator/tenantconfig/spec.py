@@ -202,6 +202,7 @@ def config_store(body: Body, region: str = "") -> ConfigStore:
         observed_generation=state.get("observedGeneration", -1),
         conditions=conditions(state.get("conditions") or ()),
         deleting="deletionTimestamp" in metadata,
+        adopt=(metadata.get("annotations") or {}).get(ANNOTATION_ADOPT, ""),
     )
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tenantconfig.errors import Reason, TenantConfigError, Transient
+from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.inputs import Facts, Surroundings, inputs
 from tenantconfig.model import ResourceRef, TenantConfig
 from tenantconfig.placement import Place, Reading, Work
@@ -74,7 +74,10 @@ class StoreCalls:
         """Read a place once more within a pass; it waits for no turn."""
         if ration := self._ration(reading.place):
             ration.reads.charge(calls(reading), self._rations.now())
-        return await self._read(resource, reading, None)
+        try:
+            return await self._read(resource, reading, None)
+        except Stalled as error:  # the pass has written by now: its status is to tell of it
+            return replace(unread(reading), applied=Applied(error=error))
 
     async def write(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
         """Make the changes of `works`, as far as the rations go."""
@@ -157,9 +160,8 @@ class StoreCalls:
 
     async def _read(self, resource: TenantConfig, reading: Reading, wait: Transient | None) -> Work:
         place, claim = reading.place, reading.claim
-        unread = Work(place, claim, Contents(), Changes(claim.owner), unread=True)
         if wait:
-            return replace(unread, applied=Applied(error=wait))
+            return replace(unread(reading), applied=Applied(error=wait))
         ration = self._ration(place)
         allowance = Allowance(calls(reading), overdraw=True)
         contents = Contents({key: held for key, held in reading.known.held.items() if key not in reading.keys})
@@ -173,14 +175,14 @@ class StoreCalls:
             if ration and error.reason is Reason.THROTTLED:
                 self._keep(resource, reading, contents, read)
                 error = self._throttled(resource, ration, replace(reading, keys=reading.keys - read), error)
-            return replace(unread, applied=Applied(error=error))
+            return replace(unread(reading), applied=Applied(error=error))
         finally:
             if ration:
                 # Tags and listings, that could not be foreseen.
                 ration.reads.charge(-allowance.left, self._rations.now())
         self._parts.get(resource.ref, {}).pop(place.location.id, None)
         fresh = reading.keys if reading.narrowed else None
-        return replace(unread, contents=contents, unread=False, fresh=fresh)
+        return Work(place, claim, contents, Changes(claim.owner), fresh=fresh)
 
     def _keep(self, resource: TenantConfig, reading: Reading, contents: Contents, keys: Collection[str]) -> None:
         """Remember what a read has brought under `keys`, as long as the resource waits for the rest."""
@@ -255,6 +257,11 @@ def pieces(reading: Reading) -> list[Collection[str]]:
     if reading.claim.thorough or not reading.keys:
         return [reading.keys]
     return list(chunks(sorted(reading.keys), MAX_BATCH))
+
+
+def unread(reading: Reading) -> Work:
+    """What is to be done at a place that has not been read."""
+    return Work(reading.place, reading.claim, Contents(), Changes(reading.claim.owner), unread=True)
 
 
 def calls(reading: Reading) -> int:

@@ -2,30 +2,31 @@
 
 Places are where the keys of a resource and of its status belong by now, and where
 the status says that it has values. A status that may lack what an earlier pass
-wrote (see `orderly`) is not relied on: then every recorded place is visited, and
+wrote (see `accounts`) is not relied on: then every recorded place is visited, and
 looked through.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
-from tenantconfig.inputs import Facts, Surroundings, inputs
-from tenantconfig.model import Location, Options, Policy, ResourceRef, TenantConfig
+from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs
+from tenantconfig.model import ANNOTATION_ADOPT, Location, Options, Policy, ResourceRef, Status, TenantConfig
 from tenantconfig.placement import (
     Place,
     Reading,
     Work,
+    accounts,
     arrived,
     carry_seeds,
     followed,
     indifferent,
     keeping,
     moving_keys,
-    orderly,
     policies,
+    reading,
     refuse_entries,
 )
 from tenantconfig.plan import Claim, Desired, owner, plan, plan_release
@@ -48,6 +49,7 @@ class StoreKeeper:
         self._cluster = cluster
         self._open_store = open_store
         self._calls = calls
+        self._accounted: dict[ResourceRef, str] = {}  # uids of resources whose status tells of all that was written
 
     def owner(self, namespace: str, name: str, uid: str) -> str:
         """How the stores name a resource as an owner."""
@@ -59,16 +61,22 @@ class StoreKeeper:
         Raises Stalled, before anything is written, if any of it cannot be. A place that
         does not answer is left out of the plan, and says so.
         """
-        places = await self._places(resource, desired)
+        accounted = self.accounted(resource)
+        places = await self._places(resource, desired, accounted=accounted)
         refuse_entries(places, resource)
         status = resource.status
         settled = status.ready and status.inputs == inputs(Facts.of(resource), self._around)
-        readings = [self._reading(resource, place, settled=settled) for place in places]
+        claims = [self._claim(resource, place, accounted=accounted) for place in places]
+        readings = [
+            reading(resource, place, claim, settled=settled) for place, claim in zip(places, claims, strict=True)
+        ]
         works = await self._calls.read(resource, readings)
         return [self._planned(resource, work, works) for work in works]
 
     async def apply(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
         """Make the changes. What moves leaves its old place last, and only once it can be read in its new one."""
+        if any(work.changes for work in works):
+            self._accounted.pop(resource.ref, None)
         moving = moving_keys(works)
         done = await self._calls.write(resource, [keeping(work, moving) for work in works])
         if any(work.applied.error for work in done) or not moving:
@@ -76,10 +84,21 @@ class StoreKeeper:
         done = await asyncio.gather(*(self._verified(resource, work, moving) for work in done))
         if any(work.applied.error for work in done):
             return done
-        left = [work.place for work in works if work.leaving & moving]
-        fresh = await asyncio.gather(*(self._left(resource, place, done) for place in left))
+        left = [work for work in works if work.leaving & moving]
+        fresh = await asyncio.gather(*(self._left(resource, work, done) for work in left))
         last = {work.place.location.id: work for work in await self._calls.write(resource, fresh)}
         return [followed(work, last.get(work.place.location.id)) for work in done]
+
+    def accounted(self, resource: TenantConfig) -> bool:
+        """Whether the status tells of all that earlier passes wrote."""
+        used = inputs(Facts.of(resource), self._around)
+        remembered = self._accounted.get(resource.ref) == resource.uid
+        return accounts(resource, used, self._around.locations(), remembered=remembered)
+
+    def recorded(self, resource: TenantConfig, status: Status) -> None:
+        """What the last pass wrote is in the `status` that the API server has by now."""
+        if not status.inputs.endswith(UNSURE):
+            self._accounted[resource.ref] = resource.uid
 
     def stamp(self, resource: TenantConfig) -> Stamp:
         """What a resource and its surroundings are now: while it is the same, what waits goes on waiting."""
@@ -93,16 +112,23 @@ class StoreKeeper:
         """A pass over `ref` has ended."""
         self._calls.end(ref)
 
+    def forget(self, ref: ResourceRef) -> None:
+        """The resource is gone."""
+        self._accounted.pop(ref, None)
+        self._calls.end(ref)
+
     # Places
 
-    async def _places(self, resource: TenantConfig, desired: Mapping[str, Collection[Desired]]) -> list[Place]:
+    async def _places(
+        self, resource: TenantConfig, desired: Mapping[str, Collection[Desired]], *, accounted: bool
+    ) -> list[Place]:
         routes = self._routes(resource)
         ids = {*desired, *resource.status.locations, *routes.values()}
-        if not orderly(resource):
+        if not accounted:
             ids |= set(self._around.locations())
         found = {id: each for id in sorted(ids) if (each := self._recorded(resource, id))}
         places = []
-        for names in await self._one_place_each([location for location, _ in found.values()]):
+        for names in await self._one_place_each(found.values()):
             main = next((id for id in names if id in desired or id in routes.values()), names[-1])
             wanted = tuple(each for id in names for each in desired.get(id, ()))
             store = await self._calls.thread(self._open_store, *found[main])
@@ -123,16 +149,20 @@ class StoreKeeper:
             return found
         raise Stalled(
             Reason.STORE_FAILED,
-            f"values are at {id}, which no ConfigStore records: restore the ConfigStore, "
+            f"values are at {id}, which no ConfigStore records: let the ConfigStore {id.rpartition('/')[0]} have that "
+            f'place in its spec and the annotation {ANNOTATION_ADOPT}: "{id}", '
             "or delete this resource with deletionPolicy Retain to let them go",
         )
 
-    async def _one_place_each(self, locations: Collection[Location]) -> list[list[str]]:
+    async def _one_place_each(self, found: Iterable[tuple[Location, Options]]) -> list[list[str]]:
         """Ids of locations, those together that are one place: it must not be emptied as if it were another."""
         groups: defaultdict[object, list[Location]] = defaultdict(list)
-        for location in locations:
-            plugin = location.kind == "plugin"  # two of them are two
-            groups[location.id if plugin else (location.kind, location.without_role)].append(location)
+        for location, options in found:
+            place: object = location.without_role
+            if location.kind == "plugin":
+                store = await self._calls.thread(self._open_store, location, options)
+                place = dict(location.place)["plugin"], getattr(store, "identity", place)
+            groups[location.kind, place].append(location)
         several: list[list[str]] = []
         for group in groups.values():
             accounts: defaultdict[str, list[str]] = defaultdict(list)
@@ -145,14 +175,7 @@ class StoreKeeper:
 
     # Decisions
 
-    def _reading(self, resource: TenantConfig, place: Place, *, settled: bool) -> Reading:
-        claim = self._claim(resource, place)
-        keys = place.wanted | place.routed | place.recorded.keys()
-        if claim.thorough or (not place.names.isdisjoint(resource.status.locations) and not settled):
-            keys |= {each.key for each in resource.entries} | {each.key for each in resource.status.entries}
-        return Reading(place, claim, frozenset(keys))
-
-    def _claim(self, resource: TenantConfig, place: Place) -> Claim:
+    def _claim(self, resource: TenantConfig, place: Place, *, accounted: bool) -> Claim:
         """What the resource may say of a place: its name as an owner, and what its status records there."""
         recorded = resource.status.entries
         here = [each for each in recorded if each.key in place.recorded]
@@ -164,7 +187,7 @@ class StoreKeeper:
             policies=policies(resource),
             trusted={each.key: each.version for each in here if each.policy is Policy.ENFORCE},
             indifferent=frozenset(each.key for each in place.desired if indifferent(each, place, elsewhere)),
-            thorough=not orderly(resource),
+            thorough=not accounted,
         )
 
     def _planned(self, resource: TenantConfig, work: Work, works: Collection[Work]) -> Work:
@@ -192,9 +215,9 @@ class StoreKeeper:
             error = Transient(Reason.PROGRESSING, f"{work.place.location.id} does not show yet what has moved there")
         return replace(work, applied=replace(work.applied, error=error))
 
-    async def _left(self, resource: TenantConfig, place: Place, done: Collection[Work]) -> Work:
+    async def _left(self, resource: TenantConfig, work: Work, done: Collection[Work]) -> Work:
         """What has moved is in its new place: plan from a fresh read what the old one still has to let go."""
-        fresh = await self._calls.read_again(resource, self._reading(resource, place, settled=False))
+        fresh = await self._calls.read_again(resource, reading(resource, work.place, work.claim, settled=False))
         try:
             return self._planned(resource, replace(fresh, claim=arrived(fresh.claim, fresh.contents, done)), [fresh])
         except TenantConfigError as error:  # somebody came in between: what is there stays until the next pass

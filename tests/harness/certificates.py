@@ -11,7 +11,7 @@ from typing import Any, Self
 import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from jwt.algorithms import RSAAlgorithm
 
@@ -96,6 +96,10 @@ class TokenIssuer:
         }
         present = {name: value for name, value in payload.items() if value is not None}
         return jwt.encode(present, self._key, algorithm="RS256", headers={"kid": self.kid})
+
+    def sign(self, text: bytes) -> bytes:
+        """An RS256 signature."""
+        return self._key.sign(text, padding.PKCS1v15(), hashes.SHA256())
 
     def with_other_key(self) -> Self:
         """An impostor: same issuer and kid, another key."""

@@ -367,6 +367,59 @@ async def test_get_snapshot_lets_nobody_else_in_either(site: Site, home: Home) -
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, what
 
 
+TOKEN_REVIEW = BASE.parent / "components" / "token-review"
+
+
+@pytest.fixture
+def may_review(site: Site) -> Iterator[None]:
+    """Watch servers may have tokens reviewed."""
+    site.plane.kubectl("apply", "-f", TOKEN_REVIEW / "rbac.yaml")
+    yield
+    site.plane.kubectl("delete", "-f", TOKEN_REVIEW / "rbac.yaml")
+
+
+def ask_reviewing(site: Site, scope: Scope, *tokens: str) -> list[grpc.StatusCode]:
+    """How a new server that has tokens reviewed answers each."""
+    port, codes = free_port(), []
+    with (
+        site.start(port, f"reviewing-{port}", f"--issuers={TOKEN_REVIEW / 'issuers.yaml'}"),
+        site_channel(site, port) as channel,
+    ):
+        for token in tokens:
+            try:
+                request = pb.GetSnapshotRequest(scope=message(scope))
+                WatchServiceStub(channel).GetSnapshot(request, metadata=bearer(token), timeout=TIMEOUT)
+                codes.append(grpc.StatusCode.OK)
+            except grpc.RpcError as error:
+                codes.append(error.code())
+    return codes
+
+
+@pytest.mark.usefixtures("may_review")
+def test_with_token_review_a_token_dies_with_its_service_account(site: Site, home: Home) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "leaving", "namespace": home.name}}
+    site.admin.create(account)
+    token = site.plane.token_for(home.name, "leaving", AUDIENCE)
+    assert ask_reviewing(site, home.scope, token, home.token) == [grpc.StatusCode.OK] * 2
+    site.admin.delete(account)
+    review = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": [AUDIENCE]},
+    }
+    reviews = "/apis/authentication.k8s.io/v1/tokenreviews"
+    wait_for(  # the API server itself goes on for ten seconds with what it knew
+        lambda: not site.admin.request("POST", reviews, review)["status"].get("authenticated"), "the token to die"
+    )
+    site.ask(token, home.scope)  # by its signature alone it is good
+    expected = [grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.OK]
+    assert ask_reviewing(site, home.scope, token, home.token) == expected
+
+
+def test_without_the_right_to_review_tokens_nobody_is_let_in(site: Site, home: Home) -> None:
+    assert ask_reviewing(site, home.scope, home.token) == [grpc.StatusCode.UNAVAILABLE]
+
+
 async def test_a_first_foreign_scope_ends_the_stream(home: Home, stream: Stream) -> None:
     await stream.subscribe(Scope("globex"))
     code, details = await stream.ended()
@@ -558,6 +611,35 @@ async def test_a_configmap_that_disappears_is_served_on_stale(
     assert len(revisions(stream)) == 1
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["another name", "another namespace"])
+@pytest.mark.parametrize("marked", [False, True], ids=["unmarked", "marked"])
+async def test_a_scope_that_moves_to_another_configmap_is_no_more_than_a_change(
+    site: Site, home: Home, stream: Stream, elsewhere: bool, marked: bool
+) -> None:
+    home.publish(1, {"key": "one"})
+    await stream.subscribe(home.scope)
+    await stream.version()
+    moved = home.body(2, {"key": "two"})
+    moved["metadata"]["name"] = "moved"
+    if elsewhere:
+        moved["metadata"]["namespace"] = f"{home.name}-2"
+        site.admin.create(namespace(f"{home.name}-2", {"tenantconfig.dev/tenants": home.name}))
+    site.controller.apply(moved)
+    assert await stream.version() == (2, {"key": "two"})
+    if marked:
+        home.write(1, {"key": "one"}, withdrawn=True)
+    home.delete()
+    moved["data"] = {"key": "three"}
+    moved["metadata"]["annotations"] |= {
+        "tenantconfig.dev/revision": "3",
+        "tenantconfig.dev/digest": digest(moved["data"]),
+    }
+    site.controller.apply(moved)
+    assert await stream.version() == (3, {"key": "three"})
+    assert revisions(stream) == [1, 2, 3]
+    assert not any(each.HasField("absent") or each.heartbeat.stale for each in stream.received)
+
+
 async def test_a_namespace_that_goes_takes_its_scopes_along(home: Home, stream: Stream) -> None:
     home.publish(1, {"key": "value"})
     await stream.subscribe(home.scope)
@@ -660,6 +742,76 @@ async def test_a_client_that_takes_nothing_is_sent_away_and_holds_up_nobody(
     await stream.heartbeat(lambda _: "has taken nothing" in server.output())
     code, details = await stuck.ended()
     assert (code, "taken nothing" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+
+
+@pytest.fixture
+async def small(site: Site, home: Home) -> AsyncIterator[Callable[[str], Stream]]:
+    """Opens streams at a server that takes three, two of them of one peer, and twenty subscriptions of one."""
+    port, calls = free_port(), []
+    with site.start(port, f"small-{port}", "--max-streams=3", "--max-streams-per-peer=2"):
+        credentials = grpc.ssl_channel_credentials(site.authority.ca_file.read_bytes())
+        async with grpc.aio.secure_channel(f"{HOST}:{port}", credentials) as channel:
+
+            def opened(token: str) -> Stream:
+                calls.append(WatchServiceStub(channel).Watch(metadata=bearer(token)))
+                return Stream(calls[-1])
+
+            yield opened
+            for call in calls:
+                call.cancel()
+
+
+async def test_no_peer_has_more_streams_than_its_share_and_all_together_no_more_than_there_are(
+    site: Site, home: Home, small: Callable[[str], Stream]
+) -> None:
+    home.publish(1, {"key": "one"})
+    tokens = [site.login.token(AUDIENCE, sub=name, **ACME) for name in ("one", "two")]
+    taken = [small(home.token), small(home.token), small(tokens[0])]
+    for each in taken[:2]:
+        await each.subscribe(home.scope)
+        await each.version()
+    refused = small(home.token)
+    await refused.subscribe(home.scope)
+    assert await refused.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "a client has at most 2 streams here")
+
+    await taken[2].subscribe(Scope("acme"))
+    assert await taken[2].absent() == "NOT_FOUND"
+    refused = small(tokens[1])
+    await refused.subscribe(Scope("acme"))
+    assert await refused.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the server has 3 streams, and no more")
+
+    home.write(2, {"key": "two"})
+    for each in taken[:2]:
+        assert await each.version() == (2, {"key": "two"})
+    taken[2].call.cancel()
+    async with asyncio.timeout(TIMEOUT):
+        while True:  # the place is free once the server has noticed
+            late = small(tokens[1])
+            await late.subscribe(Scope("acme"))
+            with suppress(AssertionError):
+                assert await late.absent() == "NOT_FOUND"
+                break
+
+
+async def test_no_peer_has_more_subscriptions_than_its_share_however_many_its_streams(
+    site: Site, home: Home, small: Callable[[str], Stream]
+) -> None:
+    first, second = small(home.token), small(home.token)
+    for number in range(10):
+        for each in (first, second):
+            await each.subscribe(Scope(home.name, f"e{number}"))
+            assert await each.absent() == "NOT_FOUND"
+    await first.say(unsubscribe=pb.Unsubscribe(scope=message(Scope(home.name, "e0"))))
+    await first.subscribe(Scope(home.name, "e10"))
+    assert await first.absent() == "NOT_FOUND"
+    await first.subscribe(Scope(home.name, "e10"))  # once more: no more than before
+    assert await first.absent() == "NOT_FOUND"
+    await second.subscribe(Scope(home.name, "e10"))
+    assert await second.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "a client has at most 20 subscriptions here")
+    third = small(home.token)  # what the second had is free again
+    for number in range(10):
+        await third.subscribe(Scope(home.name, f"e{number}"))
+        assert await third.absent() == "NOT_FOUND"
 
 
 async def test_a_heartbeat_never_overtakes_the_change_it_vouches_for(site: Site, home: Home, stream: Stream) -> None:

@@ -21,7 +21,7 @@ from tenantconfig import spec
 from tenantconfig.acceptance import new_location
 from tenantconfig.conditions import Findings, judge
 from tenantconfig.errors import TenantConfigError
-from tenantconfig.inputs import Facts, inputs
+from tenantconfig.inputs import UNSURE, Facts, inputs
 from tenantconfig.known import Known
 from tenantconfig.model import Entry, Location, Options, Policy, ResourceRef, Scope, TenantConfig, Value, Version
 from tenantconfig.plan import Desired
@@ -189,7 +189,6 @@ class Installation:
     """
 
     def __init__(self, wire: Wire, dynamodb: Any, ssm: Any, scope: Scope, places: Collection[Place]) -> None:
-        wire.revive()
         self.wire = wire
         self.cluster = CLUSTER
         self.known = Known(REGION)
@@ -203,7 +202,7 @@ class Installation:
         )
         self._clients = {"dynamodb": dynamodb, "ssm": ssm}
         self._physical = {(each.account, each.name): each.world for each in places}
-        self._deletions = Deletions(lambda: self.seconds)
+        self.restart()
 
     # What people do
 
@@ -225,7 +224,7 @@ class Installation:
             body["metadata"]["deletionTimestamp"] = NOW
         store = spec.config_store(body, REGION)
         if store.location is None:
-            locations.append(spec.location_body(new_location(store)))
+            locations.append(spec.location_body(new_location(store, self.known.location_ids())))
         self.known.see_store(body)
 
     def want(self, *entries: Entry) -> None:
@@ -242,6 +241,7 @@ class Installation:
         """A new process takes over."""
         self.wire.revive()
         self._deletions = Deletions(lambda: self.seconds)
+        self._remembers = False
 
     def run(self) -> Findings:
         """One pass, and its status. Raises Crash when the process ended in it: there is no status then."""
@@ -249,6 +249,7 @@ class Installation:
         findings = asyncio.run(self._pass())
         if not findings.deferred:
             self.resource = replace(self.resource, status=judge(findings, self.resource.status, NOW))
+            self._remembers = True
         return findings
 
     def settle(self) -> None:
@@ -257,13 +258,13 @@ class Installation:
 
     async def _pass(self) -> Findings:
         resource, status = self.resource, self.resource.status
-        used = inputs(Facts.of(resource), self.known)
-        findings = Findings(resource.generation, used, status.version, status.entries, status.locations)
         with ThreadPoolExecutor(1) as executor:  # one: requests come in the same order every time
-            rations = Rations(wake=lambda ref: None)
-            keeper = StoreKeeper(
-                self.known, self.cluster, self._open, StoreCalls(self.known, executor, self.may_write, rations)
-            )
+            calls = StoreCalls(self.known, executor, self.may_write, Rations(wake=lambda ref: None))
+            keeper = StoreKeeper(self.known, self.cluster, self._open, calls)
+            if self._remembers:
+                keeper.recorded(resource, status)
+            used = inputs(Facts.of(resource), self.known) + ("" if keeper.accounted(resource) else UNSURE)
+            findings = Findings(resource.generation, used, status.version, status.entries, status.locations)
             try:
                 works = await keeper.plan(resource, self._desired())
             except TenantConfigError as error:

@@ -508,6 +508,72 @@ def test_what_is_removed_when_its_move_was_cut_off_is_in_neither_place(
         quiet(installation)
 
 
+# A place that changes again before the first change has come to its end
+
+
+def somewhere(install: Install, place: str, *entries: Entry) -> Installation:
+    """A resource with `entries`, or one of every policy, is settled at `place`."""
+    installation = install()
+    installation.declare("old", place, "a_")
+    installation.want(*(entries or everything("a_")))
+    installation.settle()
+    installation.wire.forget()
+    return installation
+
+
+def on_its_way(install: Install, places: str) -> Iterator[Installation]:
+    """It is on its way from the first of `places` to the second when the process ends, at each of the writes."""
+
+    def begin() -> Installation:
+        installation = somewhere(install, places[0])
+        installation.declare("old", places[1], "a_")
+        return installation
+
+    yield from at_every_write(begin)
+
+
+def only_at(installation: Installation, place: str) -> None:
+    """Nothing of ours is anywhere else."""
+    assert {name for name, keys in installation.owned().items() if keys} == {place}
+    assert {name for name, texts in installation.texts().items() if texts} == {place}
+    quiet(installation)
+
+
+@pytest.mark.parametrize("places", ["ABA", "PQP", "ABP", "PQA", "APB", "PAQ"])
+def test_a_move_that_is_cut_off_may_go_on_to_another_place(install: Install, places: str) -> None:
+    for installation in on_its_way(install, places):
+        installation.declare("old", places[2], "a_")
+        installation.settle()
+        only_at(installation, places[2])
+
+
+@pytest.mark.parametrize("places", ["ABA", "PQP", "ABP", "PQA"])
+def test_a_pass_that_is_refused_does_not_forget_a_move_that_was_cut_off(install: Install, places: str) -> None:
+    for installation in on_its_way(install, places):
+        installation.declare("old", places[2], "a_")
+        installation.want(*everything("a_"), enforced("homeless"))
+        for _ in range(2):
+            assert isinstance(installation.run().failures[0], Stalled)
+            installation.restart()
+        installation.want(*everything("a_"))
+        installation.settle()
+        only_at(installation, places[2])
+
+
+@pytest.mark.parametrize("places", ["AB", "PQ", "AP", "PA"])
+def test_a_creation_that_is_cut_off_may_go_on_at_another_place(install: Install, places: str) -> None:
+    def begin() -> Installation:
+        installation = install()
+        installation.declare("old", places[0], "a_")
+        installation.want(*everything("a_"))
+        return installation
+
+    for installation in at_every_write(begin):
+        installation.declare("old", places[1], "a_")
+        installation.settle()
+        only_at(installation, places[1])
+
+
 # One place under several names
 
 ELSEWHERE = "222222222222"

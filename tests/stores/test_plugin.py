@@ -56,7 +56,7 @@ from tenantconfig import spec
 from tenantconfig.acceptance import new_location
 from tenantconfig.stores.opening import open_store
 store = spec.config_store({body!r})
-opened = open_store(new_location(store), store.options)
+opened = open_store(new_location(store, ()), store.options)
 opened.probe()
 print(type(opened).__name__)
 """

@@ -235,8 +235,49 @@ async def test_a_conflict_at_the_api_server_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ids", "following"), [([], "tables/1"), (["tables/1"], "tables/2"), (["tables/9", "tables/2"], "tables/10")]
+    ("ids", "used", "following"),
+    [
+        ([], [], "tables/1"),
+        (["tables/1"], ["tables/1"], "tables/2"),
+        (["tables/9", "tables/2"], [], "tables/10"),
+        ([], ["tables/3", "other/7"], "tables/4"),
+    ],
 )
-def test_ids_count_on_from_the_highest(ids: list[str], following: str) -> None:
+def test_ids_count_on_from_the_highest_that_anyone_knows(ids: list[str], used: list[str], following: str) -> None:
     store = spec.config_store(body(locations=[{"id": id, "tableName": id} for id in ids]))
-    assert new_location(store) == Location(following, "dynamodb", (("tableName", "here"),))
+    assert new_location(store, used) == Location(following, "dynamodb", (("tableName", "here"),))
+
+
+def remade(adopt: str = "", **status: Any) -> dict[str, Any]:
+    """A ConfigStore that was removed by force and made again."""
+    made = body(**status)
+    made["metadata"]["annotations"] = {"tenantconfig.dev/adopt": adopt}
+    return made
+
+
+async def test_a_configstore_that_was_made_again_is_not_taken_for_the_place_that_it_was() -> None:
+    world = World(remade(), holders=2)
+    assert await world() == Outcome()
+    assert [each["id"] for each in world.kube.written[0]["locations"]] == ["tables/2"]
+    assert world.known.place("tables/1") is None
+
+
+@pytest.mark.parametrize("recorded", [[], [{"id": "tables/2", "tableName": "here"}]])
+async def test_a_configstore_adopts_the_id_under_which_its_place_is_known(recorded: list[dict[str, str]]) -> None:
+    world = World(remade("tables/1", locations=recorded), holders=2)
+    assert await world() == Outcome()
+    assert {"id": "tables/1", "tableName": "here"} in world.kube.written[0]["locations"]
+    assert world.kube.found
+    world.known.see_store(world.kube.found)
+    place = world.known.place("tables/1")
+    assert place
+    assert place[0].place == (("tableName", "here"),)
+    assert await world() == Outcome()
+    assert len(world.kube.written) == 1, "and that is the end of it"
+
+
+@pytest.mark.parametrize("adopt", ["tables/7", "other/2", "nonsense"])
+async def test_an_id_that_no_tenantconfig_names_is_not_adopted(adopt: str) -> None:
+    world = World(remade(adopt), holders=1, at="tables/3")
+    assert await world() == Outcome()
+    assert [each["id"] for each in world.kube.written[0]["locations"]] == ["tables/4"]

@@ -1,5 +1,6 @@
-"""Tokens, and the issuers file."""
+"""Tokens: who is let in, and who is not."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -19,14 +20,12 @@ from tenantconfig.identity import (
     COOL_DOWN_SECONDS,
     KEYS_MAX_AGE_SECONDS,
     MAX_TOKEN_BYTES,
-    Issuer,
-    IssuersInvalid,
     Keys,
     KeysUnavailable,
     TokenRefused,
     Verifier,
-    parse_issuers,
 )
+from tenantconfig.issuers import Issuer
 
 ISSUER = Issuer(
     name="login",
@@ -50,13 +49,22 @@ class Login:
         self.now = 0.0
         self.wall_clock: Callable[[], float] = time.time
         self.broken = False
-        self.verifier = Verifier([Keys(issuer, self._fetch, lambda: self.now)], lambda: self.wall_clock())
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.answers.set()
+        self.reviewed: list[frozenset[str]] = []
+        keys = Keys(issuer, self._fetch, lambda: self.now)
+        self.verifier = Verifier([keys], lambda: self.wall_clock(), self._review)
 
     async def _fetch(self) -> dict[str, Any]:
         self.fetched += 1
+        self.asked.set()
+        await self.answers.wait()
         if self.broken:
             raise OSError("unreachable")
         return self.jwks
+
+    async def _review(self, token: str, audiences: frozenset[str]) -> None:
+        self.reviewed.append(audiences)
 
     async def refusal(self, token: str) -> str:
         """Why a token is refused; the message must not give any of it away."""
@@ -144,6 +152,59 @@ def encoded(part: object) -> str:
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
+def signed(login: Login, payload: bytes, header: bytes = b"") -> str:
+    """A token of these very bytes under the issuer's own signature, which nobody else has."""
+    head = header or json.dumps({"alg": "RS256", "kid": login.signer.kid}).encode()
+    said = f"{encoded(head)}.{encoded(payload)}"
+    return f"{said}.{encoded(login.signer.sign(said.encode()))}"
+
+
+async def test_a_claim_that_is_there_twice(login: Login) -> None:
+    payload = json.dumps(jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False}))
+    assert (await login.verifier.verify(signed(login, payload.encode()))).issuer == "login"
+    for twice in (f'{{"sub": "another", {payload[1:]}', f'{payload[:-1]}, "deep": [{{"a": 1, "a": 2}}]}}'):
+        assert "twice" in await login.refusal(signed(login, twice.encode()))
+    header = f'{{"alg": "none", "alg": "RS256", "kid": "{login.signer.kid}"}}'.encode()
+    assert "twice" in await login.refusal(signed(login, payload.encode(), header))
+
+
+@pytest.mark.parametrize("shape", ["[", '{"a":'])
+async def test_brackets_without_end(login: Login, shape: str) -> None:
+    depth = MAX_TOKEN_BYTES // len(shape) // 2
+    closing = {"[": "]", '{"a":': "}"}[shape]
+    nested = f"{shape * depth}1{closing * depth}"
+    payload = f'{{"iss": "{ISSUER.issuer}", "aud": "tenantconfig", "x": {nested}}}'.encode()
+    assert await login.refusal(f"{encoded({'alg': 'RS256'})}.{encoded(payload)}.x"[:MAX_TOKEN_BYTES])
+    assert await login.refusal(f"{encoded(nested[:6000].encode())}.{encoded(b'{}')}.x")
+
+
+async def test_a_token_within_a_token(login: Login) -> None:
+    inner = login.signer.token("tenantconfig")
+    header = json.dumps({"alg": "RS256", "kid": login.signer.kid, "cty": "JWT"}).encode()
+    for payload in (inner.encode(), json.dumps(inner).encode(), json.dumps([inner]).encode()):
+        assert await login.refusal(signed(login, payload, header))
+    assert await login.refusal(f"{inner}.{inner}")
+
+
+@pytest.mark.parametrize(
+    "kid", ["../../../dev/null", "' OR 1=1 --", "key-1\x00", "http://evil.example/key", "", None, 1, ["key-1"], {}]
+)
+async def test_key_names_that_are_none(login: Login, kid: object) -> None:
+    payload = json.dumps(jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})).encode()
+    header = json.dumps({"alg": "RS256"} | ({"kid": kid} if kid is not None else {})).encode()
+    assert await login.refusal(signed(login, payload, header))
+
+
+async def test_a_flood_of_unknown_key_names_is_one_question(login: Login) -> None:
+    await login.verifier.verify(login.signer.token("tenantconfig"))
+    login.now = COOL_DOWN_SECONDS
+    payload = json.dumps(jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})).encode()
+    for number in range(1000):
+        header = json.dumps({"alg": "RS256", "kid": f"unknown-{number}"}).encode()
+        assert "signing key" in await login.refusal(signed(login, payload, header))
+    assert login.fetched == 2
+
+
 async def test_the_public_key_as_a_shared_secret(login: Login) -> None:
     payload = jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})
     public = jwt.PyJWK(login.jwks["keys"][0]).key
@@ -172,6 +233,24 @@ async def test_a_key_that_the_token_brings_along_is_ignored(login: Login) -> Non
     for hint in ({"jwk": own}, {"jku": "https://evil.example"}, {"x5u": "https://evil.example"}):
         headers = {"kid": login.signer.kid, **hint}
         assert "signature" in await login.refusal(jwt.encode(payload, key, algorithm="RS256", headers=headers))
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_tokens_that_come_while_the_keys_are_on_their_way_wait_for_them(login: Login, known: bool) -> None:
+    if known:
+        await login.verifier.verify(login.signer.token("tenantconfig"))
+        login.now = COOL_DOWN_SECONDS
+    rotated = TokenIssuer(ISSUER.issuer, "key-2")
+    login.jwks = rotated.jwks()
+    login.asked.clear()
+    login.answers.clear()
+    asking = [asyncio.create_task(login.verifier.verify(rotated.token("tenantconfig"))) for _ in range(3)]
+    await login.asked.wait()
+    if known:  # whose key is there is not held up
+        await login.verifier.verify(login.signer.token("tenantconfig"))
+    login.answers.set()
+    assert [(await each).subject for each in asking] == ["subject"] * 3
+    assert login.fetched == 1 + known
 
 
 async def test_keys_are_fetched_once_and_again_for_an_unknown_one_after_the_cool_down(login: Login) -> None:
@@ -238,56 +317,17 @@ async def test_a_service_account_has_its_namespace() -> None:
     assert "namespace" in await login.refusal(login.signer.token("tenantconfig"))
 
 
+async def test_the_api_server_is_asked_about_valid_tokens_alone_and_only_where_the_file_says_so(login: Login) -> None:
+    cluster = Issuer("cluster", ISSUER.issuer, ISSUER.audiences, kubernetes=True, token_review=True)
+    asking = Login(cluster)
+    namespaced: dict[str, Any] = {"kubernetes.io": {"namespace": "home"}}
+    await asking.refusal(login.signer.token("tenantconfig", lifetime=-1, **namespaced))
+    assert asking.reviewed == []
+    await asking.verifier.verify(login.signer.token("tenantconfig", **namespaced))
+    assert asking.reviewed == [ISSUER.audiences]
+    await login.verifier.verify(login.signer.token("tenantconfig"))
+    assert login.reviewed == []
+
+
 def _fields(issuer: Issuer) -> dict[str, Any]:
     return {name: getattr(issuer, name) for name in Issuer.__dataclass_fields__}
-
-
-CLUSTER = {"name": "cluster", "audiences": ["tenantconfig"], "kubernetes": True}
-OIDC = {
-    "name": "login",
-    "issuer": "https://login.example",
-    "audiences": ["a", "b"],
-    "jwksUri": "https://login.example/keys",
-    "algorithms": ["ES256"],
-    "tenants": ["acme"],
-    "tenantClaim": ["custom:tenantId"],
-    "serviceClaim": ["app", "service"],
-}
-
-
-def test_an_issuers_file() -> None:
-    cluster, login = parse_issuers([CLUSTER, OIDC])
-    assert cluster == Issuer("cluster", "", frozenset({"tenantconfig"}), kubernetes=True, tenants=frozenset({"*"}))
-    assert login.algorithms == {"ES256"}
-    assert login.service_claim == ("app", "service")
-
-
-@pytest.mark.parametrize(
-    ("document", "field"),
-    [
-        (None, "list"),
-        ([], "list"),
-        ({}, "list"),
-        (["x"], "[0]"),
-        ([CLUSTER, CLUSTER], "[1].name"),
-        ([{**CLUSTER, "audience": "x"}], "[0].audience"),
-        ([{**CLUSTER, "audiences": []}], "[0].audiences"),
-        ([{**CLUSTER, "audiences": "tenantconfig"}], "[0].audiences"),
-        ([{**CLUSTER, "name": ""}], "[0].name"),
-        ([{**CLUSTER, "kubernetes": "yes"}], "[0].kubernetes"),
-        ([{**CLUSTER, "jwksFile": "x"}], "exactly one"),
-        ([{**CLUSTER, "tenantClaim": ["x"]}], "[0]"),
-        ([CLUSTER, {**OIDC, "issuer": ""}], "[1].issuer"),
-        ([{**OIDC, "jwksUri": "http://login.example"}], "[0].jwksUri"),
-        ([{**OIDC, "jwksUri": ""}], "exactly one"),
-        ([{**OIDC, "algorithms": ["HS256"]}], "[0].algorithms"),
-        ([{**OIDC, "algorithms": ["none"]}], "[0].algorithms"),
-        ([{**OIDC, "tenants": None}], "[0].tenants"),
-        ([{**OIDC, "tenantClaim": "custom:tenantId"}], "[0].tenantClaim"),
-        ([{**OIDC, "tenantClaim": None}], "[0].tenantClaim"),
-        ([{**OIDC, "environmentClaim": [1]}], "[0].environmentClaim"),
-    ],
-)
-def test_an_issuers_file_that_names_its_fault(document: Any, field: str) -> None:
-    with pytest.raises(IssuersInvalid, match=field.replace("[", r"\[").replace("]", r"\]")):
-        parse_issuers(document)

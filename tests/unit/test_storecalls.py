@@ -166,6 +166,20 @@ async def test_when_the_config_store_changes_in_the_middle_everything_is_read_af
 
 
 @in_virtual_time
+async def test_a_resource_that_waits_to_be_looked_at_again_does_not_go_on_saying_ready() -> None:
+    world = new_world()
+    ref = world.declare("acme", keys(10))
+    await world.ready(ref)
+    ration(world).reads.charge(100, now())
+    world.known.see_store(config_store(2))
+    world.scopes.request(ref)
+    await asyncio.sleep(0.01)
+    assert message(world, ref).startswith("1 reads of ConfigStore store wait for their turn")
+    assert not world.resource(ref).status.ready
+    assert await world.ready(ref) < 5
+
+
+@in_virtual_time
 async def test_a_resource_that_goes_while_it_waits_holds_up_nobody() -> None:
     world = new_world()
     gone, stays = world.declare("gone", keys(50)), world.declare("stays", keys(60))

@@ -14,7 +14,8 @@ import yaml
 
 from tenantconfig.app import Failure
 from tenantconfig.errors import TenantConfigError
-from tenantconfig.identity import FetchKeys, Issuer, IssuersInvalid, Keys, parse_issuers
+from tenantconfig.identity import FetchKeys, Keys
+from tenantconfig.issuers import Issuer, IssuersInvalid, parse_issuers
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.watch.informer import back_off
 

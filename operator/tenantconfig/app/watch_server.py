@@ -16,12 +16,14 @@ from tenantconfig.app import Failure, log_to_stderr, probes
 from tenantconfig.app.issuers import fetcher, name_issuers, read_issuers
 from tenantconfig.identity import Keys, Verifier
 from tenantconfig.kubeapi import KubeApi
+from tenantconfig.reviews import Reviews
 from tenantconfig.settings import WatchServerSettings
 from tenantconfig.watch.delivery import behind, deliveries
 from tenantconfig.watch.feed import CONFIGMAPS_PATH, CONFIGMAPS_SELECTOR, NAMESPACES_PATH, Feed
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.informer import Informer
 from tenantconfig.watch.service.calls import WatchService
+from tenantconfig.watch.service.quota import Limits
 from tenantconfig.watch.service.server import CertificateFiles, CertificateInvalid, Server
 
 CONFIGMAPS_SILENCE_SECONDS = 20.0  # the tick comes every 2 s: beyond this the connection is taken for dead
@@ -48,7 +50,8 @@ async def _serve(settings: WatchServerSettings) -> None:
         hub = Hub()
         feed = Feed(hub, time.monotonic, settings.operator_namespace)
         keys = [Keys(issuer, fetcher(issuer, cluster), time.monotonic) for issuer in issuers]
-        service = WatchService(hub, Verifier(keys, time.time), feed.rights)
+        limits = Limits(settings.max_streams, settings.max_streams_per_peer)
+        service = WatchService(hub, Verifier(keys, time.time, Reviews(cluster, time.monotonic)), feed.rights, limits)
         feed.on_rights = service.reauthorize
         server = Server(service)
         if settings.metrics_port is not None:
@@ -147,11 +150,11 @@ async def _metrics(hub: Hub, service: WatchService) -> list[Metric]:
     counters = {
         "messages": ("Messages sent on streams.", "kind", service.sent),
         "acknowledgements": ("Versions that clients applied or refused.", "outcome", service.acknowledgements),
-        "streams_ended": ("Streams cut off.", "reason", service.ended),
+        "streams_ended": ("Streams cut off, or not taken.", "reason", service.ended),
     }
     gauges = {
         "streams": ("Open streams.", len(service.streams)),
-        "subscriptions": ("Subscriptions.", service.subscriptions),
+        "subscriptions": ("Subscriptions.", service.subscriptions.taken),
         "subscriptions_behind": ("Subscriptions that have not acknowledged the latest version.", behind(hub)),
     }
     return [

@@ -19,17 +19,17 @@ _opening = Lock()
 
 
 def open_store(location: Location, options: Options) -> Store:
-    """The store at `location`, the same one for the same arguments. No requests yet.
+    """The store at `location`, the same one for the same place and options. No requests yet.
 
     Raises Stalled when the location names a plugin that is not installed.
     """
     with _opening:  # passes run in threads, and two of them must not get two stores
-        return _opened(location, options)
+        return _opened(location.kind, location.place, options)
 
 
 @cache
-def _opened(location: Location, options: Options) -> Store:
-    return _OPENERS[location.kind](dict(location.place), dict(options))
+def _opened(kind: str, place: tuple[tuple[str, str], ...], options: Options) -> Store:
+    return _OPENERS[kind](dict(place), dict(options))
 
 
 def _dynamodb(place: Mapping[str, str], options: Mapping[str, str]) -> Store:

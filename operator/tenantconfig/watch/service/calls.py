@@ -16,18 +16,20 @@ from tenantconfig.identity import KeysUnavailable, TokenRefused, Verifier
 from tenantconfig.model import Claims
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.service.encoding import snapshot_response
+from tenantconfig.watch.service.quota import Limits, Quota, peer_of
 from tenantconfig.watch.service.stream import End, Stream
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
 
 SERVICE = "tenantconfig.watch.v1.WatchService"
-MAX_STREAMS = 20_000
 LONGEST_PULSE_SECONDS = 4.0  # heartbeats come at least this often
 SHORTEST_PULSE_SECONDS = 1.0  # and at most this often
 STUCK_SECONDS = 30.0  # a client that takes nothing for that long is sent away; others do not notice it
 BATCH = 100  # streams that are woken before others get their turn
 DRAIN_SECONDS = 5.0  # the most that ending all streams is spread over
 DRAIN_PER_SECOND = 500
+
+DEFAULT_LIMITS = Limits()
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -46,12 +48,19 @@ class WatchService:
     """All streams of a server."""
 
     def __init__(
-        self, hub: Hub, verifier: Verifier, rights: Rights, wall_clock: Callable[[], float] = time.time
+        self,
+        hub: Hub,
+        verifier: Verifier,
+        rights: Rights,
+        limits: Limits = DEFAULT_LIMITS,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.sent: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
         self.acknowledgements: Counter[str] = Counter()
         self.streams: set[Stream] = set()
+        self.subscriptions = Quota("subscriptions", limits.subscriptions, limits.subscriptions_per_peer)
+        self._places = Quota("streams", limits.streams, limits.streams_per_peer)
         self._hub = hub
         self._verifier = verifier
         self._rights = rights
@@ -69,10 +78,6 @@ class WatchService:
             ),
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
-
-    @property
-    def subscriptions(self) -> int:
-        return sum(len(stream.watcher.subscriptions) for stream in self.streams)
 
     def reauthorize(self, namespace: str) -> None:
         """Look again at what the pods of a namespace may read."""
@@ -112,7 +117,6 @@ class WatchService:
     async def _watch(self, requests: AsyncIterator[pb.WatchRequest], context: Context) -> None:
         try:
             stream = await self._open(context)
-            await context.send_initial_metadata(())  # a client that waits for this before it writes loses no status
         except Refused as refused:
             await context.abort(*refused.end)
         expiry = asyncio.get_running_loop().call_later(
@@ -122,6 +126,7 @@ class WatchService:
         reader = asyncio.create_task(_read(stream, requests))
         self.streams.add(stream)
         try:
+            await context.send_initial_metadata(())  # a client that waits for this before it writes loses no status
             end = await self._write(stream, context)
         except asyncio.CancelledError:
             if stream.end is None:
@@ -131,16 +136,19 @@ class WatchService:
             self.streams.discard(stream)
             expiry.cancel()
             reader.cancel()
-            stream.watcher.close()
+            stream.close()
+            self._places.give(stream.peer)
         await context.abort(*end)
 
     async def _open(self, context: Context) -> Stream:
         claims = await self._admit(context)
         if self._draining:
             raise Refused(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
-        if len(self.streams) >= MAX_STREAMS:
-            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"the server takes {MAX_STREAMS} streams")
-        return Stream(self._hub, claims, self._rights, self.acknowledgements)
+        peer = peer_of(context.peer(), claims.issuer, claims.subject)
+        if refusal := self._places.take(peer):
+            self.ended["refused"] += 1
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
+        return Stream(self._hub, claims, self._rights, peer, self.subscriptions, self.acknowledgements)
 
     async def _write(self, stream: Stream, context: Context) -> End:
         while stream.end is None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Hashable
 
 import grpc
 
@@ -10,6 +11,7 @@ from tenantconfig.access import Rights, denial
 from tenantconfig.model import Claims, Scope
 from tenantconfig.watch.hub import Hub, Watcher
 from tenantconfig.watch.service.encoding import encode_denied, encode_heartbeat, encode_reply
+from tenantconfig.watch.service.quota import Quota
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
 
@@ -29,19 +31,31 @@ class Stream:
         "_acknowledgements",
         "_denied",
         "_hub",
+        "_places",
         "_rights",
         "_subscribed",
         "_waiter",
         "claims",
         "end",
         "heartbeat_due",
+        "peer",
         "sending_since",
         "task",
         "watcher",
     )
 
-    def __init__(self, hub: Hub, claims: Claims, rights: Rights, acknowledgements: Counter[str]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        claims: Claims,
+        rights: Rights,
+        peer: Hashable,
+        subscriptions: Quota,
+        acknowledgements: Counter[str],
+    ) -> None:
         self.claims = claims
+        self.peer = peer
+        self._places = subscriptions
         self._acknowledgements = acknowledgements
         self.watcher = Watcher(hub, self.wake)
         self.end: End | None = None
@@ -86,7 +100,7 @@ class Stream:
             if kind == "subscribe":
                 self._subscribe(request.subscribe)
             elif kind == "unsubscribe":
-                self.watcher.unsubscribe(codec.read_scope(request.unsubscribe.scope))
+                self._unsubscribe(codec.read_scope(request.unsubscribe.scope))
             elif kind == "acknowledge":
                 self._acknowledge(request.acknowledge)
         except codec.Malformed as error:
@@ -100,20 +114,30 @@ class Stream:
             self.finish(grpc.StatusCode.PERMISSION_DENIED, reason)
         elif reason:
             self._deny(scope, reason)
-        elif scope not in self.watcher.subscriptions and self._full:
-            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a stream watches at most {MAX_SUBSCRIPTIONS} scopes")
+        elif scope not in self.watcher.subscriptions and (refusal := self._full() or self._places.take(self.peer)):
+            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
         else:
             self.heartbeat_due |= first  # how fresh its answer is
             self.watcher.subscribe(scope, codec.read_version(request.known), request.subscriber[:MAX_SUBSCRIBER])
 
-    @property
-    def _full(self) -> bool:
-        return len(self.watcher.subscriptions) + len(self._denied) >= MAX_SUBSCRIPTIONS
+    def _unsubscribe(self, scope: Scope) -> None:
+        if scope in self.watcher.subscriptions:
+            self.watcher.unsubscribe(scope)
+            self._places.give(self.peer)
+
+    def close(self) -> None:
+        """Give up what it has."""
+        self._places.give(self.peer, len(self.watcher.subscriptions))
+        self.watcher.close()
+
+    def _full(self) -> str:
+        watched = len(self.watcher.subscriptions) + len(self._denied)
+        return "" if watched < MAX_SUBSCRIPTIONS else f"a stream watches at most {MAX_SUBSCRIPTIONS} scopes"
 
     def _deny(self, scope: Scope, reason: str) -> None:
-        self.watcher.unsubscribe(scope)
-        if self._full:  # the client asks without reading the answers
-            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a stream watches at most {MAX_SUBSCRIPTIONS} scopes")
+        self._unsubscribe(scope)
+        if refusal := self._full():  # the client asks without reading the answers
+            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
         self._denied[scope] = reason
         self.wake()
 

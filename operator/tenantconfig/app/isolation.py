@@ -1,0 +1,267 @@
+"""`tenantconfig verify-isolation`: tries, as one tenant, every way to another's values on a live installation.
+
+Nothing is changed: what would be written is sent as a dry run, which admission judges as
+it judges the real thing. What one's own tenant may do is tried first, because a refusal
+says nothing while everything is refused.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
+
+from tenantconfig import isolation, kubeapi
+from tenantconfig.app import Failure
+from tenantconfig.client.stream import Connection, TokenUnusable
+from tenantconfig.errors import Reason, TenantConfigError
+from tenantconfig.isolation import Outcome, Result
+from tenantconfig.kubeapi import KubeApi
+from tenantconfig.model import GROUP, LABEL_TENANT, VERSION, Scope
+from tenantconfig.settings import IsolationSettings
+from tenantconfig.watch.v1 import codec
+from tenantconfig.watch.v1 import watch_pb2 as pb
+from tenantconfig.watch.v1.watch_pb2_grpc import WatchServiceStub
+
+TIMEOUT_SECONDS = 15.0
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+DENIED, UNAUTHENTICATED = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
+
+Try = Callable[[], Awaitable[str]]  # what was got, in words; raises what refused it
+
+
+def run(settings: IsolationSettings) -> int:
+    """Print what each attempt came to; the exit code says what all did (see `isolation.exit_code`)."""
+    results = asyncio.run(_all(settings))
+    _print(results, settings)
+    if settings.push_gateway:
+        _push(results, settings.push_gateway)
+    return isolation.exit_code(results)
+
+
+async def _all(settings: IsolationSettings) -> list[Result]:
+    connection = Connection(settings.server, settings.token_file, settings.ca, settings.insecure)
+    try:
+        token = connection.metadata()[0][1].removeprefix("Bearer ")
+    except TokenUnusable as error:
+        raise Failure(str(error)) from None
+    cluster = await kubeapi.connect()
+    try:
+        async with connection.channel(connection.servers[0]) as channel:
+            streams = Streams(channel, token, settings)
+            return [*await streams.results(), *await Objects(cluster, settings).results()]
+    finally:
+        await cluster.close()
+
+
+class Streams:
+    """What the watch server is asked for."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: str, settings: IsolationSettings) -> None:
+        self._stub = WatchServiceStub(channel)
+        self._token = token
+        self._own, self._foreign = settings.scope, settings.foreign
+        self._foreign_namespace = settings.foreign_namespace
+
+    async def results(self) -> list[Result]:
+        own, foreign, token = self._own, self._foreign, self._token
+        refused = [await _control("snapshot of one's own scope", partial(self._snapshot, own, token))]
+        tokens = {
+            "without a token": ("", UNAUTHENTICATED),
+            "with a token whose claims were altered": (
+                isolation.altered(token, self._foreign_namespace, foreign),
+                UNAUTHENTICATED,
+            ),
+            "with a token that says it needs no signature": (isolation.unsigned(token), UNAUTHENTICATED),
+            "with one's own token": (token, DENIED),
+        }
+        account = ACCOUNT / "token"
+        if account.exists():
+            tokens["with a token for the API server"] = account.read_text(), UNAUTHENTICATED
+        for how, (shown, expected) in tokens.items():
+            for kind, ask in (("snapshot", self._snapshot), ("stream", self._stream)):
+                name = f"{kind} of {foreign} {how}"
+                refused.append(await _refused(name, expected, partial(ask, foreign, shown)))
+        later = f"{foreign} on a stream of one's own"
+        refused.append(await _refused(later, DENIED, self._later))
+        return refused
+
+    async def _snapshot(self, scope: Scope, token: str) -> str:
+        request = pb.GetSnapshotRequest(scope=codec.write_scope(scope))
+        answer = await self._stub.GetSnapshot(request, metadata=_bearer(token), timeout=TIMEOUT_SECONDS)
+        return f"answered with {answer.WhichOneof('response') or 'how stale it is'}"
+
+    async def _stream(self, scope: Scope, token: str) -> str:
+        async with self._opened(token) as call:
+            await _subscribe(call, scope)
+            return await _answer(call, scope)
+
+    async def _later(self) -> str:
+        """What the server says of the foreign scope when another was permitted before. Raises _Denied."""
+        async with self._opened(self._token) as call:
+            await _subscribe(call, self._own)
+            await _answer(call, self._own)
+            await _subscribe(call, self._foreign)
+            return await _answer(call, self._foreign)
+
+    @asynccontextmanager
+    async def _opened(self, token: str) -> AsyncIterator[Any]:
+        call = self._stub.Watch(metadata=_bearer(token), timeout=TIMEOUT_SECONDS)
+        try:
+            yield call
+        finally:
+            call.cancel()
+
+
+class _Denied(Exception):
+    """The server denies one scope of a stream."""
+
+
+def _bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+async def _subscribe(call: Any, scope: Scope) -> None:
+    await call.initial_metadata()
+    with suppress(asyncio.InvalidStateError):  # refused as a whole: reading tells how
+        await call.write(pb.WatchRequest(subscribe=pb.Subscribe(scope=codec.write_scope(scope), subscriber="canary")))
+
+
+async def _answer(call: Any, scope: Scope) -> str:
+    """The first that is said of `scope` itself."""
+    async for response in call:
+        kind = response.WhichOneof("response")
+        if kind == "heartbeat":
+            about = [each.scope for each in response.heartbeat.stale]
+        else:
+            about = [getattr(response, kind).scope]
+        if any(codec.scope_of(each) == scope for each in about):
+            if kind == "denied":
+                raise _Denied
+            return f"answered with {kind}"
+    raise _Denied
+
+
+class Objects:
+    """What the API server is asked for."""
+
+    def __init__(self, cluster: KubeApi, settings: IsolationSettings) -> None:
+        self._cluster = cluster
+        self._own, self._foreign = settings.scope, settings.foreign
+        self._namespace, self._foreign_namespace = settings.namespace, settings.foreign_namespace
+
+    async def results(self) -> list[Result]:
+        return [
+            await _control("who one is, from the API server", self._who),
+            *[await _refused(f"read {what}", None, partial(self._read, path)) for what, path in self._reads()],
+            await _refused(f"TenantConfig of {self._foreign}", None, self._declare),
+            await _refused(f"ConfigMap that claims to be of {self._foreign}", None, self._forge),
+            *[
+                await _refused(f"change of one's own {name}", None, partial(self._change, name))
+                for name in await self._projected()
+            ],
+            await _refused("one's own namespace's rights", None, self._widen),
+        ]
+
+    def _reads(self) -> list[tuple[str, str]]:
+        theirs = self._foreign_namespace
+        selector = f"labelSelector={LABEL_TENANT}={self._foreign.tenant}&limit=1"
+        return [
+            ("ConfigMaps of all namespaces", f"/api/v1/configmaps?{selector}"),
+            (f"ConfigMaps of namespace {theirs}", f"/api/v1/namespaces/{theirs}/configmaps?limit=1"),
+            (f"Secrets of namespace {theirs}", f"/api/v1/namespaces/{theirs}/secrets?limit=1"),
+            ("TenantConfigs of all namespaces", f"/apis/{GROUP}/{VERSION}/tenantconfigs?limit=1"),
+            (
+                f"TenantConfigs of namespace {theirs}",
+                f"/apis/{GROUP}/{VERSION}/namespaces/{theirs}/tenantconfigs?limit=1",
+            ),
+        ]
+
+    async def _who(self) -> str:
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        answer = await self._cluster.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
+        return str(answer["status"]["userInfo"]["username"])
+
+    async def _read(self, path: str) -> str:
+        await self._cluster.get(path)
+        return "listed"
+
+    async def _declare(self) -> str:
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}/tenantconfigs"
+        await self._cluster.try_post(path, isolation.tenant_config(self._namespace, self._foreign))
+        return "admitted"
+
+    async def _forge(self) -> str:
+        path = f"/api/v1/namespaces/{self._namespace}/configmaps"
+        await self._cluster.try_post(path, isolation.projection(self._namespace, self._foreign))
+        return "admitted"
+
+    async def _projected(self) -> list[str]:
+        """Names of projected ConfigMaps in one's own namespace, if one may see any: one of them."""
+        try:
+            path = f"/api/v1/namespaces/{self._namespace}/configmaps?labelSelector={LABEL_TENANT}&limit=1"
+            return [each["metadata"]["name"] for each in (await self._cluster.get(path))["items"]]
+        except TenantConfigError:
+            return []
+
+    async def _change(self, name: str) -> str:
+        path = f"/api/v1/namespaces/{self._namespace}/configmaps/{name}"
+        await self._cluster.try_merge(path, {"data": {"forged": "true"}})
+        return "admitted"
+
+    async def _widen(self) -> str:
+        await self._cluster.try_merge(f"/api/v1/namespaces/{self._namespace}", isolation.widened(self._foreign))
+        return "admitted"
+
+
+async def _control(attempt: str, ask: Try) -> Result:
+    """What has to succeed; if it does not, refusals prove nothing."""
+    result = await _refused(attempt, None, ask)
+    if result.outcome is Outcome.BREACH:
+        return Result(attempt, Outcome.PERMITTED, result.detail)
+    return Result(attempt, Outcome.UNTRIED, f"this should succeed, or refusals prove nothing: {result.detail}")
+
+
+async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try) -> Result:
+    """What must be refused; `expected` is how the watch server says so."""
+    try:
+        return Result(attempt, Outcome.BREACH, await ask())
+    except _Denied:
+        return Result(attempt, Outcome.REFUSED, "Denied")
+    except grpc.aio.AioRpcError as error:
+        refused = error.code() is expected
+        detail = error.code().name if refused else f"{error.code().name}: {error.details()}"
+        return Result(attempt, Outcome.REFUSED if refused else Outcome.UNTRIED, detail)
+    except TenantConfigError as error:
+        refused = error.reason is Reason.ACCESS_DENIED
+        return Result(attempt, Outcome.REFUSED if refused else Outcome.UNTRIED, error.message)
+
+
+def _print(results: list[Result], settings: IsolationSettings) -> None:
+    if settings.output == "json":
+        print(
+            json.dumps([{"attempt": each.attempt, "outcome": each.outcome, "detail": each.detail} for each in results])
+        )
+        return
+    for each in results:
+        print(f"{each.outcome:9}  {each.attempt}: {each.detail}")
+
+
+def _push(results: list[Result], gateway: str) -> None:
+    registry = CollectorRegistry()
+    attempts = Gauge("tenantconfig_isolation_attempts", "Attempts by outcome.", ["outcome"], registry=registry)
+    for outcome in Outcome:
+        attempts.labels(outcome.lower()).set(sum(each.outcome is outcome for each in results))
+    finished = Gauge("tenantconfig_isolation_finished_timestamp_seconds", "When all were made.", registry=registry)
+    finished.set(time.time())
+    try:
+        push_to_gateway(gateway, job="tenantconfig-verify-isolation", registry=registry)
+    except OSError as error:
+        raise Failure(f"--push-gateway {gateway} takes no metrics: {error}") from None

@@ -1,0 +1,61 @@
+"""The issuers file: what it says, and how it names its faults."""
+
+from typing import Any
+
+import pytest
+
+from tenantconfig.issuers import Issuer, IssuersInvalid, parse_issuers
+
+CLUSTER = {"name": "cluster", "audiences": ["tenantconfig"], "kubernetes": True}
+OIDC = {
+    "name": "login",
+    "issuer": "https://login.example",
+    "audiences": ["a", "b"],
+    "jwksUri": "https://login.example/keys",
+    "algorithms": ["ES256"],
+    "tenants": ["acme"],
+    "tenantClaim": ["custom:tenantId"],
+    "serviceClaim": ["app", "service"],
+}
+
+
+def test_an_issuers_file() -> None:
+    cluster, login = parse_issuers([CLUSTER, OIDC])
+    assert cluster == Issuer("cluster", "", frozenset({"tenantconfig"}), kubernetes=True, tenants=frozenset({"*"}))
+    assert login.algorithms == {"ES256"}
+    assert login.service_claim == ("app", "service")
+    assert not cluster.token_review
+    assert parse_issuers([{**CLUSTER, "tokenReview": True}])[0].token_review
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        (None, "list"),
+        ([], "list"),
+        ({}, "list"),
+        (["x"], "[0]"),
+        ([CLUSTER, CLUSTER], "[1].name"),
+        ([{**CLUSTER, "audience": "x"}], "[0].audience"),
+        ([{**CLUSTER, "audiences": []}], "[0].audiences"),
+        ([{**CLUSTER, "audiences": "tenantconfig"}], "[0].audiences"),
+        ([{**CLUSTER, "name": ""}], "[0].name"),
+        ([{**CLUSTER, "kubernetes": "yes"}], "[0].kubernetes"),
+        ([{**CLUSTER, "tokenReview": "yes"}], "[0].tokenReview"),
+        ([{**OIDC, "tokenReview": True}], "[0].tokenReview"),
+        ([{**CLUSTER, "jwksFile": "x"}], "exactly one"),
+        ([{**CLUSTER, "tenantClaim": ["x"]}], "[0]"),
+        ([CLUSTER, {**OIDC, "issuer": ""}], "[1].issuer"),
+        ([{**OIDC, "jwksUri": "http://login.example"}], "[0].jwksUri"),
+        ([{**OIDC, "jwksUri": ""}], "exactly one"),
+        ([{**OIDC, "algorithms": ["HS256"]}], "[0].algorithms"),
+        ([{**OIDC, "algorithms": ["none"]}], "[0].algorithms"),
+        ([{**OIDC, "tenants": None}], "[0].tenants"),
+        ([{**OIDC, "tenantClaim": "custom:tenantId"}], "[0].tenantClaim"),
+        ([{**OIDC, "tenantClaim": None}], "[0].tenantClaim"),
+        ([{**OIDC, "environmentClaim": [1]}], "[0].environmentClaim"),
+    ],
+)
+def test_an_issuers_file_that_names_its_fault(document: Any, field: str) -> None:
+    with pytest.raises(IssuersInvalid, match=field.replace("[", r"\[").replace("]", r"\]")):
+        parse_issuers(document)
