@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -286,9 +287,7 @@ def run(*arguments: str | Path, stdin: str | None = None) -> Result:
 def test_the_examples_and_manifests_are_good() -> None:
     result = run("-f", ROOT / "examples", "-f", ROOT / "manifests")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith("5 resources in ")
-    assert ": 0 problems, " in result.stderr
-    assert "not judged" not in result.stderr
+    assert re.fullmatch(r"[1-9]\d* resources in \d+ files: 0 problems, \d+ other objects ignored\n", result.stderr)
 
 
 def test_problems_go_to_stdout_the_count_to_stderr(tmp_path: Path) -> None:
