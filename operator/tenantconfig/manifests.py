@@ -1,7 +1,8 @@
 """From the text of a manifest to its documents, as kubectl reads it. Pure.
 
 What comes out is JSON: what JSON cannot say (NaN, a date, half a character) is refused
-here, with its line. No message repeats what stands in the text: it may be a secret.
+here, with its line. So is a key that stands twice in a mapping, of which kubectl takes
+the last without a word. No message repeats what stands in the text: it may be a secret.
 """
 
 import json

@@ -79,7 +79,6 @@ class Definition:
 
     kind: str
     api_version: str
-    namespaced: bool
     schema: Schema
 
     @classmethod
@@ -92,7 +91,6 @@ class Definition:
         return cls(
             kind=spec["names"]["kind"],
             api_version=f"{spec['group']}/{version['name']}",
-            namespaced=spec["scope"] == "Namespaced",
             schema={**schema, "properties": properties},
         )
 
