@@ -16,7 +16,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 .PHONY: setup
-setup: ## Virtual environment, control plane and DynamoDB Local, side by side
+setup: ## Virtual environment, control plane, DynamoDB Local and Node packages, side by side
 	$(PREPARE)
 
 .PHONY: test

@@ -171,6 +171,8 @@ func (p *plane) apiserver() []string {
 		"--service-account-key-file=" + p.path("service-accounts.key"),
 		"--service-account-signing-key-file=" + p.path("service-accounts.key"),
 		"--service-cluster-ip-range=10.0.0.0/24",
+		// As on clusters that forbid to block the deletion of what one may not finalize.
+		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
 		"--allow-privileged=true", "--profiling=false",
 		"--audit-policy-file=" + p.auditPolicy(), "--audit-log-path=" + p.path("audit.log"),
 	}

@@ -191,4 +191,5 @@ def condition(body: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def versions(client: Process) -> list[dict[str, Any]]:
     """The lines that a client printed so far."""
-    return [json.loads(line) for line in client.output().splitlines() if line.startswith("{")]
+    # Not splitlines(): values may hold what Unicode takes for the end of a line.
+    return [json.loads(line) for line in client.output().split("\n") if line.startswith("{")]

@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from prepare import controlplane, dynamodb_local, environment
+from prepare import controlplane, dynamodb_local, environment, node
 from prepare.report import Report, StepFailed
 
 STEPS: dict[str, tuple[Callable[[], bool], Callable[[Report], None]]] = {
     "python": (environment.ready, environment.install),
     "control plane": (controlplane.ready, controlplane.build),
     "dynamodb local": (dynamodb_local.ready, dynamodb_local.fetch),
+    "node": (node.ready, node.install),
 }
 
 
