@@ -9,6 +9,7 @@ RUN /app/bin/pip install --require-hashes --no-deps -r requirements/operator.txt
  && python -m pip install --require-hashes --no-deps -r requirements/build.txt
 COPY pyproject.toml ./
 COPY operator operator
+COPY crds crds
 # The builder's own setuptools makes the wheel, so that the image does without it.
 RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /app/bin/pip install --no-deps --no-index /wheels/*.whl \

@@ -104,6 +104,20 @@ def agent(**flags: Any) -> None:
     _run(agent.run, settings.AgentSettings, flags)
 
 
+@main.command()
+@click.option("-f", "--filename", "filenames", metavar="FILE|DIR|-", multiple=True, required=True, help="Repeatable.")
+@click.option("--stores", metavar="FILE|DIR|-", multiple=True, help="Where the cluster's ConfigStores are.")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
+def validate(**flags: Any) -> None:
+    """Judge manifests without a cluster: schema, routes, sizes, permission."""
+    try:
+        from tenantconfig.app import validate
+    except ModuleNotFoundError as missing:
+        raise click.UsageError(f"{missing.name} is not installed: pip install 'tenantconfig[validate]'") from None
+
+    _guarded(lambda: validate.run(**flags))
+
+
 @main.command("verify-isolation")
 @_subscriber_options
 @click.option("--namespace", metavar="NS", help="Where the tenant's pods are, this one among them.")
@@ -121,10 +135,19 @@ def verify_isolation(**flags: Any) -> None:
     _run(isolation.run, settings.IsolationSettings, flags)
 
 
+def kubectl_plugin() -> None:
+    """The same command line as `kubectl tenantconfig`: kubectl finds it by the name of the executable."""
+    main(prog_name="kubectl tenantconfig")
+
+
 def _run(command: Callable[[Any], int | None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:
+    _guarded(lambda: command(settings.load(kind, **flags)))
+
+
+def _guarded(command: Callable[[], int | None]) -> None:
     """Runs a command; what a person can mend is one line on stderr, without a traceback."""
     try:
-        sys.exit(command(settings.load(kind, **flags)) or 0)
+        sys.exit(command() or 0)
     except (settings.SettingsInvalid, Failure, TenantConfigError) as error:
         click.echo(f"tenantconfig: {error}", err=True)
         sys.exit(2 if isinstance(error, settings.SettingsInvalid) else 1)

@@ -9,17 +9,9 @@ from stores.world import DynamoDBWorld
 from tenantconfig.errors import Conflict, Reason, Stalled, Transient
 from tenantconfig.model import Format, Scope, Value
 from tenantconfig.plan import Changes, Delete, Head, Held, Put
-from tenantconfig.stores.dynamodb import (
-    MAX_CHANGES,
-    MAX_ITEM_BYTES,
-    DynamoDBStore,
-    Rows,
-    entry_item,
-    etag,
-    held_from,
-    item_bytes,
-    parts,
-)
+from tenantconfig.stores.dynamodb import MAX_CHANGES, DynamoDBStore, held_from, parts
+from tenantconfig.stores.items import Rows, entry_item, etag, item_bytes
+from tenantconfig.stores.limits import A_TIME, MAX_ITEM_BYTES
 from tenantconfig.testing import LONGEST_SCOPE, Resource, enforce, new_scope, observe, owner, seed
 
 
@@ -303,7 +295,7 @@ def test_a_value_of_another_type_is_not_read_as_an_empty_text() -> None:
 
 # Refusals
 
-LARGEST = MAX_ITEM_BYTES - item_bytes(entry_item(Rows(LONGEST_SCOPE), Put("key", Value(""))))
+LARGEST = MAX_ITEM_BYTES - item_bytes(entry_item(Rows(LONGEST_SCOPE), Put("key", Value("")), A_TIME))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from harness.aws import Moto
 from stores.world import SSMWorld
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.model import Format, Policy, Scope, Value
-from tenantconfig.stores.ssm import MANAGED_BY_TAG, MAX_NAME, OWNER_TAG, SSMStore
+from tenantconfig.stores.limits import MAX_NAME
+from tenantconfig.stores.ssm import MANAGED_BY_TAG, OWNER_TAG, SSMStore
 from tenantconfig.testing import LONGEST_SCOPE, Resource, enforce, new_scope, observe, owner, seed
 
 

@@ -13,11 +13,10 @@ An item's etag is a hash of its value and revision: a foreign UpdateItem leaves 
 wrong. A scope without entries in the table has no head.
 """
 
-import hashlib
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -26,32 +25,14 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.model import Format, Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Delete, Head, Held, Put, written
+from tenantconfig.stores import limits
 from tenantconfig.stores.aws import translate, translated
 from tenantconfig.stores.base import Applied, Gate, always, chunks
+from tenantconfig.stores.items import Item, Rows, entry_item, etag, next_revision
 
 MAX_CHANGES = 99  # a transaction takes 100 actions; one is the head's
 MAX_TRANSACTION_BYTES = 3_500_000  # AWS: 4 MB
-MAX_ITEM_BYTES = 400 * 1024  # attribute names and keys included
 MAX_BATCH_READ = 100
-
-Item = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Keys of a scope's items."""
-
-    scope: Scope
-
-    def _sk(self, kind: str, *more: str) -> dict[str, Any]:
-        parts = (kind, self.scope.environment or "_", self.scope.service or "_", *more)
-        return {"pk": {"S": f"TENANT#{self.scope.tenant}"}, "sk": {"S": "#".join(parts)}}
-
-    def head(self) -> dict[str, Any]:
-        return self._sk("HEAD")
-
-    def entry(self, key: str) -> dict[str, Any]:
-        return self._sk("CONFIG", key)
 
 
 class DynamoDBStore:
@@ -67,10 +48,7 @@ class DynamoDBStore:
             self._client.get_item(TableName=self._table, Key=Rows(Scope("_")).head(), ProjectionExpression="epoch")
 
     def refuses(self, scope: Scope, key: str, value: Value) -> str:
-        if value.sensitive:
-            return "is sensitive and routed to DynamoDB: give it a key with the prefix of an SSM store"
-        size = item_bytes(entry_item(Rows(scope), Put(key, value)))
-        return f"makes an item of {size} bytes, DynamoDB takes {MAX_ITEM_BYTES}" if size > MAX_ITEM_BYTES else ""
+        return limits.dynamodb(scope, key, value)
 
     def read(self, scope: Scope, keys: Collection[str], claim: Claim, gate: Gate = always) -> Contents:
         rows = Rows(scope)
@@ -173,15 +151,6 @@ def acknowledge(applied: Applied, part: Part, changes: Changes) -> Applied:
     return Applied({**applied.held, **held}, applied.deleted | deleted, frozenset(changes.releases))
 
 
-def next_revision(put: Put) -> int:
-    """Revisions of an item count from 1; one whose own count was damaged begins again."""
-    return (int(put.replaces.version) if put.replaces and put.replaces.version.isdecimal() else 0) + 1
-
-
-def etag(text: str, revision: str) -> str:
-    return hashlib.sha256(f"{revision}\n{text}".encode()).hexdigest()
-
-
 def is_head(item: Item) -> bool:
     return str(item["sk"]["S"]).startswith("HEAD#")
 
@@ -228,28 +197,8 @@ def held_from(item: Item, head: Head | None, *, shown: bool = True) -> Held:
 
 
 def put_action(rows: Rows, put: Put) -> dict[str, Any]:
-    return {"Item": entry_item(rows, put), **unchanged(put.replaces)}
-
-
-def entry_item(rows: Rows, put: Put) -> Item:
-    revision = str(next_revision(put))
-    return {
-        **rows.entry(put.key),
-        "key": {"S": put.key},
-        "value": {"S": put.value.text},
-        "format": {"S": put.value.format.value},
-        "revision": {"N": revision},
-        "updatedAt": {"S": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
-        "etag": {"S": etag(put.value.text, revision)},
-    }
-
-
-def item_bytes(item: Item) -> int:
-    """The size of an item of texts and numbers, as DynamoDB counts it: names, UTF-8, two digits a byte.
-
-    Any number counts as one of 38 digits, the longest there is: revisions grow.
-    """
-    return sum(len(name) + (21 if "N" in each else len(each["S"].encode())) for name, each in item.items())
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"Item": entry_item(rows, put, now), **unchanged(put.replaces)}
 
 
 def delete_action(rows: Rows, delete: Delete) -> dict[str, Any]:

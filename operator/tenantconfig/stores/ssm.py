@@ -20,13 +20,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenantconfig.errors import Conflict, Reason, TenantConfigError, Transient
 from tenantconfig.model import MANAGED_BY, Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Held, Put, written
+from tenantconfig.stores import limits
 from tenantconfig.stores.aws import translate, translated
 from tenantconfig.stores.base import Applied, Gate, always, chunks
 
 MAX_BATCH = 10  # names in one GetParameters or DeleteParameters
-MAX_LEVELS = 15
-MAX_NAME = 1011  # characters, the ARN's head left aside
-MAX_BYTES = {"Standard": 4 * 1024, "Advanced": 8 * 1024, "Intelligent-Tiering": 8 * 1024}
 REST_SECONDS = 30.0  # between a name's deletion and its next creation (AWS: DeleteParameter)
 OWNER_TAG = "tenantconfig.dev/owner"
 MANAGED_BY_TAG = "tenantconfig.dev/managed-by"
@@ -76,17 +74,7 @@ class SSMStore:
             self._client.get_parameters(Names=[f"{self._prefix}/_"])
 
     def refuses(self, scope: Scope, key: str, value: Value) -> str:
-        if not value.text:
-            return "is empty, which SSM does not take: leave the entry out, or give it a key of a DynamoDB store"
-        if "{{" in value.text:
-            return "contains '{{', which SSM does not take: give it a key of a DynamoDB store"
-        limit = MAX_BYTES[self._tier]
-        if len(value.text.encode()) > limit:
-            return f"is larger than the {limit} bytes of a parameter of tier {self._tier}"
-        name = self._parameter(scope, key)
-        if name.count("/") > MAX_LEVELS or len(name) > MAX_NAME:
-            return f"makes a parameter name beyond {MAX_LEVELS} levels or {MAX_NAME} characters: shorten the key"
-        return ""
+        return limits.ssm(self._prefix, self._tier, scope, key, value)
 
     def read(self, scope: Scope, keys: Collection[str], claim: Claim, gate: Gate = always) -> Contents:
         names = {self._parameter(scope, key): key for key in sorted(keys)}
@@ -163,7 +151,7 @@ class SSMStore:
             request["NextToken"] = page["NextToken"]
 
     def _parameter(self, scope: Scope, key: str) -> str:
-        return f"{self._prefix}/{scope}/{key}"
+        return limits.parameter_name(self._prefix, scope, key)
 
     def _put(self, name: str, put: Put, owner: str) -> Held:
         """Write a value; one that was there keeps its owner for the moment."""
