@@ -84,11 +84,16 @@ def live(system: System) -> None:
 
     admin.patch(body, {"spec": {"entries": [{"key": "tenant_config_a", "value": "2"}, secret]}})
     wait_for(lambda: admin.get(projection(TENANT))["data"] == {"tenant_config_a": "2"}, "the change")
+    admin.patch(source, {"stringData": {"api": "another"}})
+    another = base64.b64encode(b"another").decode()
+    wait_for(
+        lambda: admin.get(projection(TENANT, kind="Secret"))["data"]["param_config_api"] == another, "the rotation"
+    )
     # What others' managers own, apply does not take away: that takes an update.
-    controller.apply(projection(TENANT, data={"foreign": "x"}))
+    edited(controller, projection(TENANT), {"foreign": "x"})
     wait_for(lambda: admin.get(projection(TENANT))["data"] == {"tenant_config_a": "2"}, "the ConfigMap put back")
     foreign = base64.b64encode(b"x").decode()
-    controller.apply(projection(TENANT, kind="Secret", data={"foreign": foreign}))
+    edited(controller, projection(TENANT, kind="Secret"), {"foreign": foreign})
     admin.patch(source, {"stringData": {"api": "hush again"}})
     wait_for(lambda: list(admin.get(projection(TENANT, kind="Secret"))["data"]) == ["param_config_api"], "the Secret")
     admin.delete(body)
@@ -96,6 +101,13 @@ def live(system: System) -> None:
     store = {"apiVersion": "tenantconfig.dev/v1alpha1", "kind": "ConfigStore", "metadata": {"name": "ssm"}}
     admin.delete(store)
     wait_for(lambda: not admin.exists(store), "the ConfigStore gone")
+
+
+def edited(controller: Api, body: Object, data: dict[str, str]) -> None:
+    """Someone with the controller's rights adds to a projection."""
+    labels = {"tenantconfig.dev/tenant": TENANT}
+    metadata = {**body["metadata"], "labels": labels}
+    controller.apply({**body, "metadata": metadata, "data": data})
 
 
 def ready(admin: Api, body: Object) -> None:
