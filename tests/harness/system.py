@@ -24,6 +24,7 @@ NAMESPACE = "tenantconfig-system"
 TABLE = "tenant-config"
 AUDIENCE = "tenantconfig"
 HOST = "127.0.0.1"
+SERVING = ": serving\n"  # what a watch server prints when it does
 COMMAND = Path(sys.executable).with_name("tenantconfig")
 
 
@@ -81,13 +82,15 @@ class System:
         certificate = self.authority.issue("watch-server")
         arguments = [f"--listen={self.server}", f"--issuers={BASE / 'issuers.yaml'}"]
         arguments += [f"--tls-cert={certificate.certificate_file}", f"--tls-key={certificate.key_file}"]
+        earlier = self.watch_server_log().count(SERVING)
         self.watch_server = self._start("watch-server", {}, "watch-server", *arguments)
-        self.watch_server.wait_until(lambda: ": serving\n" in self.watch_server_log(), "serving")
+        self.watch_server.wait_until(lambda: self.watch_server_log().count(SERVING) > earlier, "serving")
         return self.watch_server
 
     def watch_server_log(self) -> str:
         """What watch servers have printed so far."""
-        return (self.directory / "watch-server.log").read_text()
+        log = self.directory / "watch-server.log"
+        return log.read_text() if log.exists() else ""
 
     def metrics(self, name: str) -> str:
         """What the process of that name tells Prometheus."""

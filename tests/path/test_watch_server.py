@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -1015,6 +1016,15 @@ def test_tenantconfig_watch_prints_a_line_a_version(site: Site, home: Home) -> N
     assert (two["revision"], two["entries"]) == (2, {"key": "two"})
     assert gone["absent"] == "WITHDRAWN"
     assert one["receivedAt"] < two["receivedAt"] < gone["receivedAt"]
+
+
+def test_tenantconfig_watch_tells_when_nobody_vouches_for_the_values(site: Site, home: Home) -> None:
+    home.publish(1, {"key": "one"})
+    write_tick(site, datetime.now(UTC).isoformat())
+    with command(site, home, "watch", f"--tenant={home.name}", "--environment=prod", "-o", "json") as client:
+        client.wait_until(lambda: len(versions(client)) == 1, "the version")
+        client.wait_until(lambda: "nothing new from the controller for 10 s" in client.output(), "the doubt")
+    assert client.output().count("nothing new") == 1
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,18 @@ def test_each_subscriber_shows_with_what_it_was_told_and_what_became_of_it() -> 
     assert {each["error"] for each in next(deliveries(hub))["subscribers"]} == {""}
 
 
+def test_a_refusal_outlives_the_subscription_that_follows_from_it() -> None:
+    hub = Hub()
+    hub.settle(ACME, serving(ACME, 1))
+    one = watcher(hub, ACME, "one")
+    one.acknowledge(ACME, Version(1, "digest-1"), "the digest does not match")
+    one.subscribe(ACME, None, "one")
+    one.next_reply()
+    assert [each["error"] for each in next(deliveries(hub))["subscribers"]] == ["the digest does not match"]
+    one.acknowledge(ACME, Version(1, "digest-1"), "")
+    assert [each["error"] for each in next(deliveries(hub))["subscribers"]] == [""]
+
+
 def test_a_tenant_may_be_picked_and_scopes_without_subscribers_are_left_out() -> None:
     hub = Hub()
     hub.settle(ACME, serving(ACME, 1))

@@ -8,16 +8,19 @@ from tenantconfig.app import Failure
 from tenantconfig.client import (
     NO_CREDENTIALS,
     Changed,
+    Config,
     Connection,
     Denied,
     Disconnected,
     Event,
     Fresh,
     Gone,
+    State,
     View,
     get,
     watch,
 )
+from tenantconfig.client.config import SILENCE_SECONDS
 from tenantconfig.client.printing import Printer, stale_note
 from tenantconfig.settings import ClientSettings
 
@@ -55,22 +58,30 @@ class _Console:
     def __init__(self, settings: ClientSettings, printer: Printer) -> None:
         self._settings = settings
         self._printer = printer
+        self._config = Config(settings.scope)
         self._noted = ""
 
     def show(self, event: Event) -> None:
+        self._config.take(event)
         match event:
             case Changed():
                 print(self._printer.changed(event), flush=True)
             case Gone():
                 print(self._printer.gone(event), flush=True)
             case Fresh():
-                self._note("; ".join(stale_note(each) for each in event.stale))
+                self._note("; ".join(stale_note(each) for each in event.stale) or self._silence())
             case Denied():
                 raise Failure(event.reason)
             case Disconnected(lasting=True):
                 raise Failure(explain(event, self._settings))
             case Disconnected():
                 self._note(f"{explain(event, self._settings)}; trying again")
+
+    def _silence(self) -> str:
+        """What to say when the server is there, and the controller is not."""
+        if self._config.state in {State.READY, State.NOT_READY}:
+            return ""
+        return f"nothing new from the controller for {SILENCE_SECONDS:g} s: the values may not be the latest"
 
     def _note(self, text: str) -> None:
         if text and text != self._noted:

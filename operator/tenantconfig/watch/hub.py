@@ -58,15 +58,17 @@ class Subscription:
         self.watcher = watcher
         self.scope = scope
         self.owed = False
+        self.subscriber = ""
+        self.error = ""  # why a version was refused: for people, until one is applied
         self.start(None, "")
 
     def start(self, known: Version | None, subscriber: str) -> None:
         """Begin, or begin afresh, with a subscriber who has been told nothing."""
+        if subscriber != self.subscriber:
+            self.subscriber, self.error = subscriber, ""
         self.known = known
-        self.subscriber = subscriber
         self.said: Version | AbsentReason | None = None
         self.acknowledged: Version | None = None
-        self.error = ""  # of the version refused last
         self.whole = False  # a version was refused: a difference to it would apply to nothing
 
 
