@@ -782,6 +782,34 @@ def test_a_strangers_value_at_the_new_place_holds_the_move_up_until_it_is_adopte
     assert projected(system, tenant).items() <= move.values(1).items()
 
 
+@KINDS
+def test_a_configstore_that_was_made_again_elsewhere_is_not_taken_for_what_it_was(
+    system: System, tenant: str, new_store: NewStore, kind: str
+) -> None:
+    move = Move(system, tenant, kind)
+    store = new_store("again", prefixes=[f"{tenant}_"], **move.spec(0))
+    key = f"{tenant}_key"
+    body = of(tenant, enforce(key, "ours"), enforce(MAX, 1))
+    applied(system, body)
+    system.stop_controller()
+    system.admin.patch(store, {"metadata": {"finalizers": None}})
+    system.admin.delete(store)
+    gone(system, store)
+    system.admin.create({**store, "spec": {"prefixes": [f"{tenant}_"], **move.spec(1)}})
+    system.start_controller()
+    message = told(system, body, "Stalled", "StoreFailed")["message"]
+    annotation = f'tenantconfig.dev/adopt: "again-{tenant}/1"'
+    assert annotation in message
+    assert (move.values(0)[key], move.values(1)) == ("ours", {})
+    assert projected(system, tenant) == {key: "ours", MAX: "1"}
+
+    system.admin.patch(store, {"spec": move.spec(0), "metadata": {"annotations": {ADOPT: f"again-{tenant}/1"}}})
+    ready(system, body)
+    assert (move.values(0)[key], move.values(1)) == ("ours", {})
+    applied(system, of(tenant, enforce(key, "changed"), enforce(MAX, 1)))
+    assert (move.values(0)[key], move.values(1)) == ("changed", {})
+
+
 def test_a_configstore_that_is_gone_for_good_is_let_go_of_with_retain(
     system: System, tenant: str, new_store: NewStore
 ) -> None:
