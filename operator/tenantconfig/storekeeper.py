@@ -32,7 +32,7 @@ from tenantconfig.placement import (
 from tenantconfig.plan import Claim, Desired, owner, plan, plan_release
 from tenantconfig.storecalls import Stamp, StoreCalls
 from tenantconfig.stores import aws
-from tenantconfig.stores.base import Applied, Store
+from tenantconfig.stores.base import Applied, Authored, Store
 
 
 class StoreKeeper:
@@ -88,6 +88,17 @@ class StoreKeeper:
         fresh = await asyncio.gather(*(self._left(resource, work, done) for work in left))
         last = {work.place.location.id: work for work in await self._calls.write(resource, fresh)}
         return [followed(work, last.get(work.place.location.id)) for work in done]
+
+    async def author(self, resource: TenantConfig, location_id: str, key: str) -> str:
+        """Who wrote a key last, where its store can tell; empty otherwise, or if it would not."""
+        found = self._around.place(location_id)
+        store = await self._calls.thread(self._open_store, *found) if found else None
+        if not isinstance(store, Authored):
+            return ""
+        try:
+            return await self._calls.thread(store.author, resource.scope, key)
+        except TenantConfigError:
+            return ""
 
     def accounted(self, resource: TenantConfig) -> bool:
         """Whether the status tells of all that earlier passes wrote."""

@@ -126,6 +126,12 @@ class SSMStore:
             error = failure
         return Applied(held, frozenset(deleted), frozenset(released), error)
 
+    def author(self, scope: Scope, key: str) -> str:
+        named = [{"Key": "Name", "Option": "Equals", "Values": [self._parameter(scope, key)]}]
+        with translated(self._name):
+            found = self._client.describe_parameters(ParameterFilters=named)["Parameters"]
+        return str(found[0].get("LastModifiedUser", "")) if found else ""
+
     def _rest(self, scope: Scope, put: Put) -> float:
         return 0.0 if put.replaces else self._deletions.rest(self._parameter(scope, put.key))
 
