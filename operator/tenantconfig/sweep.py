@@ -78,7 +78,7 @@ class Sweep:
 
     async def run(self) -> None:
         """Go round, for ever."""
-        await asyncio.sleep(FIRST_SECONDS)
+        await asyncio.sleep(min(FIRST_SECONDS, self._shortest))
         self.rotation = self._length()
         at = time.time() / self.rotation
         while True:

@@ -38,6 +38,8 @@ class System:
     dynamodb: LocalAws | None = None
     keep: bool = False  # let the processes outlive this one
     requests_per_second: int | None = None  # of SSM; None: as the manifests have it
+    sweep_seconds: float = 0  # a look in between would be counted by tests that count
+    refresh_queue_url: str = ""
     controller: Process | None = field(default=None, init=False)
     watch_server: Process | None = field(default=None, init=False)
 
@@ -67,7 +69,8 @@ class System:
     def start_controller(self) -> Process:
         """Starts it and returns once it leads, has seen what there is, and its ConfigStores are Ready."""
         began = datetime.now(UTC)
-        self.controller = self._start("controller", self.environment(), "controller")
+        settings = [f"--sweep-seconds={self.sweep_seconds}", f"--refresh-queue-url={self.refresh_queue_url}"]
+        self.controller = self._start("controller", self.environment(), "controller", *settings)
         self.controller.wait_until(lambda: self.fresh_as_of() > began, "a tick of its own")
         self.controller.wait_until(self.stores_ready, "ConfigStores Ready")
         return self.controller

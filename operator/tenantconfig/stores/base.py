@@ -61,6 +61,14 @@ class Store(Protocol):
 
 
 @runtime_checkable
+class Marked(Protocol):
+    """A store that can tell cheaply whether values are still the ones that were written."""
+
+    def marks(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], str]:
+        """`Held.mark` of those that are there. Raises Stalled or Transient."""
+
+
+@runtime_checkable
 class Authored(Protocol):
     """A store that can tell who wrote a value last."""
 
