@@ -46,7 +46,8 @@ class System:
     def __post_init__(self) -> None:
         self.table = (self.dynamodb or self.aws).client("dynamodb")
         self.parameters = self.aws.client("ssm")
-        create_table(self.table, TABLE)
+        if TABLE not in self.table.list_tables()["TableNames"]:  # another installation may be there before
+            create_table(self.table, TABLE)
         install(self.plane)
         self.admin = Api.of_administrator(self.plane)
         if rate := self.requests_per_second:
@@ -64,6 +65,8 @@ class System:
     def environment(self) -> dict[str, str]:
         """The variables with which a process finds AWS."""
         override = {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb.endpoint} if self.dynamodb else {}
+        # A long poll that is cut off at the end would fill the recorder's log.
+        override |= {"AWS_ENDPOINT_URL_SQS": self.aws.direct_endpoint}
         return self.aws.environment() | override
 
     def start_controller(self) -> Process:

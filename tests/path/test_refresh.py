@@ -199,13 +199,16 @@ def test_messages_that_mean_nothing_here_are_counted_and_hold_nobody_up(
     write(refreshed, tenant, MAX, "theirs")
     tell(refreshed, queue, tenant, MAX)
     wait_for(lambda: stored(refreshed, tenant, MAX) == "ours", "put back")
-    wait_for(lambda: (unknown(), poison()) == (1, 3), "counted")
+    wait_for(lambda: (unknown(), poison()) == (1, 3), f"counted, at first {(unknown(), poison())}")
     log = (refreshed.directory / "controller.log").read_text()
     assert "is not understood (received 1 times): it is not JSON" in log
     assert "hush" not in log
     attributes = ["ApproximateNumberOfMessagesNotVisible"]
-    left = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=attributes)["Attributes"]
-    assert int(left[attributes[0]]) == 3, "they come again, until the redrive policy takes them"
+
+    def hidden() -> int:
+        return int(sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=attributes)["Attributes"][attributes[0]])
+
+    wait_for(lambda: hidden() == 3, "only they are left: they come again, until the redrive policy takes them")
 
 
 def test_a_storm_of_foreign_writes_costs_few_of_ours_and_nobody_else_any(
