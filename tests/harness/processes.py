@@ -152,6 +152,12 @@ def stop_kept(directory: Path, timeout: float = STOP_TIMEOUT) -> list[str]:
     return stopped
 
 
+def children(pid: int) -> list[list[str]]:
+    """The command lines of a process's children."""
+    pids = [child for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+    return [Path(f"/proc/{child}/cmdline").read_text().split("\0")[:-1] for child in pids]
+
+
 def _wait_for_end(pid: int, started: int, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while _started(pid) == started:
