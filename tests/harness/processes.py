@@ -95,6 +95,15 @@ class Process:
         """Whether it has not ended."""
         return self._popen.poll() is None
 
+    def cpu_seconds(self) -> float:
+        """The processor time that it has used."""
+        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        """Its memory that is not swapped out."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def output(self) -> str:
         """All that it has printed."""
         return self.log.read_text(errors="replace")

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
@@ -32,14 +31,14 @@ class Witness(aio.Client):
     def __init__(self, connection: Connection, scope: Scope, subscriber: str) -> None:
         super().__init__(connection, (scope,), None, None, subscriber, grace=60.0)
         self.sightings: list[Sighting] = []
-        self.disconnected: Counter[str] = Counter()
+        self.ended: list[tuple[float, str]] = []  # of its streams: when (monotonic) and how
         self.wrong: list[str] = []
         self.on_state(lambda *_: self._write_down())
 
     def _take(self, event: Event) -> None:
         super()._take(event)
         if isinstance(event, Disconnected):
-            self.disconnected[event.code] += 1
+            self.ended.append((time.monotonic(), f"{event.code}: {event.detail.partition('; ')[0]}"))
         self._write_down()
 
     def _write_down(self) -> None:

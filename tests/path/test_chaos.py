@@ -281,6 +281,7 @@ def judge(place: Place, swarm: Swarm, end: float) -> str:
     projections = place.projections
     real = {scope: {each.version for each in projections.all(scope)} for scope in place.scopes}
     unknowing, knowing, versions = 0.0, 0.0, 0
+    worst=0; ws=None
     for client in swarm.clients:
         scope, seen = client.config.scope, client.sightings
         assert client.wrong == []
@@ -292,15 +293,30 @@ def judge(place: Place, swarm: Swarm, end: float) -> str:
             return at.as_of is not None and revision < projections.due(scope, at.as_of)
 
         unknowing = max(unknowing, longest(seen, overstated, end))
+        counts = {each.version: each.count for each in projections.all(scope)}
+        def unseen(at, scope=scope, counts=counts):
+            if at.as_of is None: return False
+            f = at.as_of.timestamp()
+            want = max((c for t, c in place.changes.made[scope] if t < f), default=0)
+            return counts.get(at.version, 0) < want
+        far = longest(seen, unseen, end)
+        if far > worst: worst, ws = far, (scope, seen, unseen)
         ready = next(index for index, at in enumerate(seen) if at.state is State.READY)
         knowing = max(knowing, longest(seen[ready:], lambda at: at.state is not State.READY, end))
         versions += len(held)
-    disconnected = sum((client.disconnected for client in swarm.clients), Counter[str]())
+    disconnected = Counter(why.partition(":")[0] for client in swarm.clients for _, why in client.ended)
     summary = (
         f"{CLIENTS} clients of {len(place.scopes)} scopes, {place.changes.count} changes, "
         f"{sum(len(each) for each in real.values())} versions projected, {versions} received\n"
         f"starts: {dict(place.parts.starts)}; streams ended: {dict(disconnected)}\n"
         f"stale for at most {knowing:.1f} s knowingly, {unknowing:g} s unknowingly"
     )
+    summary += f"\nfrom the change itself {worst:.2f}"
+    if ws:
+        scope, seen, unseen = ws
+        off = time.time()-time.monotonic()
+        import datetime as dt
+        for at in seen:
+            if unseen(at): summary += f"\n{dt.datetime.fromtimestamp(at.at+off, dt.UTC)} {at} {[x for x in place.changes.made[scope] if abs(x[0]-at.as_of.timestamp())<10]}"
     assert unknowing == 0, summary
     return summary
