@@ -199,7 +199,7 @@ class ControlPlane:
 
     def _kubectl(self, arguments: Sequence[str | Path], kubeconfig: Path) -> list[str | Path]:
         # Not ~/.kube/cache: what it knows of an earlier server on the same port is wrong for this one.
-        own = ["--kubeconfig", kubeconfig, "--cache-dir", self.directory / "kubectl-cache"]
+        own: list[str | Path] = ["--kubeconfig", kubeconfig, "--cache-dir", self.directory / "kubectl-cache"]
         return [build.binary(), "kubectl", *own, *arguments]
 
 

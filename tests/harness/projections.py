@@ -31,7 +31,6 @@ class Projected:
 
     order: int
     version: Version
-    count: int
 
 
 class Projections:
@@ -40,6 +39,7 @@ class Projections:
     def __init__(self, process: Process | None = None) -> None:
         self.process = process
         self.ticks: list[tuple[datetime, int]] = []  # what each vouches for, up to its order
+        self.counts: dict[tuple[Scope, Version], int] = {}  # of every version that there was
         self._versions: defaultdict[Scope, list[Projected]] = defaultdict(list)
         self._order = 0
         self._read = 0
@@ -68,14 +68,13 @@ class Projections:
             if not self.ticks or self.ticks[-1][0] < as_of:
                 self.ticks.append((as_of, self._order))
         else:
-            projected = Projected(self._order, Version(int(revision), digest), int(count))
-            self._versions[Scope(tenant, environment, service)].append(projected)
+            scope, version = Scope(tenant, environment, service), Version(int(revision), digest)
+            self._versions[scope].append(Projected(self._order, version))
+            self.counts[scope, version] = int(count)
 
-    def latest(self, scope: Scope) -> Projected | None:
-        return self._versions[scope][-1] if self._versions[scope] else None
-
-    def all(self, scope: Scope) -> list[Projected]:
-        return self._versions[scope]
+    def latest(self, scope: Scope) -> Version | None:
+        """The version that was written last; None when there is none."""
+        return self._versions[scope][-1].version if self._versions[scope] else None
 
     def due(self, scope: Scope, as_of: datetime) -> int:
         """The revision that a client holds at least when all that it holds is the latest as of a time.

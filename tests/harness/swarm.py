@@ -35,6 +35,10 @@ class Witness(aio.Client):
         self.wrong: list[str] = []
         self.on_state(lambda *_: self._write_down())
 
+    def since_ready(self) -> Sequence[Sighting]:
+        """What it saw from when it was READY first; raises StopIteration if it never was."""
+        return self.sightings[next(index for index, seen in enumerate(self.sightings) if seen.state is State.READY) :]
+
     def _take(self, event: Event) -> None:
         super()._take(event)
         if isinstance(event, Disconnected):

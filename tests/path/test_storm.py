@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -22,9 +21,7 @@ SECONDS = 120.0
 
 
 @pytest.mark.timeout(600)
-def test_a_storm_of_reconnections_leaves_nobody_out(
-    site: Site, home: Home, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_storm_of_reconnections_leaves_nobody_out(site: Site, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     port = free_port()
     connection = Connection(f"{HOST}:{port}", site.token_file(home.token), site.authority.ca_file)
     latest = home.publish(1, {"key": "one"})
