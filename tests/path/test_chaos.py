@@ -311,13 +311,14 @@ def judge(place: Place, swarm: Swarm, end: float) -> str:
     received = [(each.config.scope, seen.version) for each in swarm.clients for seen in each.sightings if seen.version]
     assert [wrong for each in swarm.clients for wrong in each.wrong] == []
     assert set(received) <= counts.keys(), "versions that were never projected"
+    assert all(each.ended for each in swarm.clients), "a client that lost no stream proves nothing"
     ended = Counter(why.partition(":")[0] for each in swarm.clients for _, why in each.ended)
     unknowing, knowing = most(overstated), most(lambda _, seen: seen.state is not State.READY)
     summary = (
         f"{CLIENTS} clients of {len(place.scopes)} scopes: {place.changes.count} changes, {len(counts)} versions\n"
         f"starts: {dict(place.parts.starts)}; streams ended: {dict(ended)}\n"
         f"longest stale without knowing it: {unknowing:g} s; knowing it: {knowing:.1f} s; "
-        f"behind a change that the controller had not seen: {most(overlooked):.2f} s"
+        f"READY and behind a change that the controller had not seen: {most(overlooked):.1f} s"
     )
     assert unknowing == 0, summary
     return summary
