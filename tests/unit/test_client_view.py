@@ -90,6 +90,55 @@ def test_a_difference_to_something_else_than_what_is_held_is_answered_with_what_
     assert (event, again.subscribe.known.revision) == (None, 4)
 
 
+def doubts(view: View) -> list[str]:
+    """Why a heartbeat that says nothing of it leaves the scope stale."""
+    event, _ = view.take(pb.WatchResponse(heartbeat=pb.Heartbeat(fresh_as_of=codec.write_time(NOW))), NOW)
+    assert isinstance(event, Fresh)
+    return [stale.reason for stale in event.stale]
+
+
+def test_a_heartbeat_does_not_vouch_for_what_the_stream_has_not_answered() -> None:
+    held = Snapshot(SCOPE, Version(5, digest({"a": "1"})), {"a": "1"})
+    version = codec.write_version(held.version)
+    answers = {
+        "the latest": pb.WatchResponse(current=pb.Current(scope=codec.write_scope(SCOPE), version=version)),
+        "the same": snapshot(5, {"a": "1"}),
+        "newer": snapshot(6, {"a": "2"}),
+        "a difference": delta({"a": "1"}, {"a": "2"}),
+    }
+    for what, answer in answers.items():
+        view = View([SCOPE], held={SCOPE: held})
+        assert doubts(view) == ["UNANSWERED"], what
+        view.take(answer, NOW)
+        assert doubts(view) == [], what
+        view.opening()
+        assert doubts(view) == ["UNANSWERED"], what
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (snapshot(6, {"a": "refused"}), "REFUSED"),
+        (snapshot(6, {"a": "2"}, said="wrong"), "REFUSED"),
+        (snapshot(4, {"a": "older"}), "REFUSED"),
+        (delta({"a": "something else"}, {"a": "2"}), "UNANSWERED"),
+        (NOT_FOUND, "NOT_FOUND"),
+    ],
+)
+def test_a_heartbeat_does_not_vouch_for_something_else_than_what_the_server_has(
+    told: pb.WatchResponse, why: str
+) -> None:
+    view = View([SCOPE], validator=lambda _, entries: "no" if entries["a"] == "refused" else "")
+    view.take(snapshot(5, {"a": "1"}), NOW)
+    view.take(told, NOW)
+    assert doubts(view) == [why]
+    view.take(snapshot(7, {"a": "7"}), NOW)
+    assert doubts(view) == []
+    view.take(told, NOW)
+    view.take(WITHDRAWN, NOW)
+    assert doubts(view) == [], "there is nothing to be stale"
+
+
 def test_the_same_version_again_is_no_news(view: View) -> None:
     view.take(snapshot(5, {"a": "1"}), NOW)
     event, _ = view.take(snapshot(5, {"a": "1"}), NOW)
