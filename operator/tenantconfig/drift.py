@@ -147,10 +147,13 @@ class Announcements:
         self.tally = Tally()
         self._told: dict[tuple[Scope, str], float] = {}
         self._found: dict[tuple[Scope, str], float] = {}  # and not told of yet
+        self._events: dict[str, float] = {}  # by id: they may come several times
         self._last: dict[tuple[ResourceRef, str], str] = {}  # what was found, by key: it is counted once
 
-    def tell(self, scope: Scope, key: str, now: float) -> None:
-        """An event says that somebody changed a key."""
+    def tell(self, scope: Scope, key: str, event_id: str, now: float) -> None:
+        """An event says that somebody changed a key; the same one again says nothing."""
+        if event_id and self._events.setdefault(event_id, now) != now:
+            return
         if self._found.pop((scope, key), None) is None:
             self._told[scope, key] = now
         else:
@@ -178,3 +181,4 @@ class Announcements:
             del self._found[key]
         self.tally = Tally(self.tally.seen + len(late), self.tally.lost + len(late))
         self._told = {key: at for key, at in self._told.items() if now - at < ANNOUNCED_WITHIN_SECONDS}
+        self._events = {id: at for id, at in self._events.items() if now - at < 2 * ANNOUNCED_WITHIN_SECONDS}

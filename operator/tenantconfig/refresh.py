@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenantconfig.drift import Announcements
 from tenantconfig.errors import Reason, TenantConfigError
@@ -37,6 +37,7 @@ class Notice:
     place: str  # the path prefix or the table; empty: it is not told
     scope: Scope
     key: str
+    event_id: str = field(default="", compare=False)
 
 
 def read_notice(text: str) -> Notice:
@@ -47,14 +48,16 @@ def read_notice(text: str) -> Notice:
         raise Poison("it is not JSON") from None
     if not isinstance(body, dict):
         raise Poison("it is not a JSON object")
-    fields = {name: body.get(name, "") for name in ("store", "place", "tenant", "environment", "service", "key")}
+    fields = {
+        name: body.get(name, "") for name in ("store", "place", "tenant", "environment", "service", "key", "eventId")
+    }
     for name, value in fields.items():
         if not isinstance(value, str):
             raise Poison(f"{name} is not a text")
         if not value and name in {"store", "tenant", "key"}:
             raise Poison(f"{name} is missing")
     scope = Scope(fields["tenant"], fields["environment"], fields["service"])
-    return Notice(fields["store"], fields["place"], scope, fields["key"])
+    return Notice(fields["store"], fields["place"], scope, fields["key"], fields["eventId"])
 
 
 class Refresh:
@@ -87,7 +90,7 @@ class Refresh:
                 for facts in self._concerned(notice):
                     refs[facts.ref].append(notice)
         for notice in {each for several in refs.values() for each in several}:
-            self._announcements.tell(notice.scope, notice.key, self._clock())
+            self._announcements.tell(notice.scope, notice.key, notice.event_id, self._clock())
         outcomes = await asyncio.gather(*(self._scopes.turn(ref) for ref in refs))
         again = {
             notice

@@ -40,6 +40,7 @@ class System:
     requests_per_second: int | None = None  # of SSM; None: as the manifests have it
     sweep_seconds: float = 0  # a look in between would be counted by tests that count
     refresh_queue_url: str = ""
+    command: tuple[str | Path, ...] = (COMMAND,)  # what is started
     controller: Process | None = field(default=None, init=False)
     watch_server: Process | None = field(default=None, init=False)
 
@@ -177,7 +178,7 @@ class System:
         kubeconfig = self.plane.kubeconfig_for(NAMESPACE, name)
         variables = {"KUBECONFIG": str(kubeconfig), **environment}
         return Process.start(
-            [COMMAND, *arguments, f"--metrics-port={self.metrics_ports[name]}"],
+            [*self.command, *arguments, f"--metrics-port={self.metrics_ports[name]}"],
             log=self.directory / f"{name}.log",
             environment=variables,
             keep=self.keep,
