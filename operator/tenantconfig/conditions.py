@@ -33,12 +33,14 @@ class Findings:
     locations: tuple[str, ...]
     store_failures: tuple[TenantConfigError, ...] = ()  # the projection was not attempted
     projection_failure: TenantConfigError | None = None
+    drift: TenantConfigError | None = None  # what others changed is not put back yet; all else is done
     suspended: bool = False
     deferred: bool = False  # nothing could be asked yet: a status of an older generation says enough
 
     @property
     def failures(self) -> tuple[TenantConfigError, ...]:
-        return (*self.store_failures, *((self.projection_failure,) if self.projection_failure else ()))
+        others = (self.drift, self.projection_failure)
+        return (*self.store_failures, *(each for each in others if each))
 
 
 def judge(findings: Findings, previous: Status, now: str) -> Status:
@@ -85,12 +87,16 @@ def _conditions(findings: Findings) -> list[Condition]:
     conditions = [_condition(READY, False, failure.reason, failure.message)]
     kind = STALLED if isinstance(failure, Stalled) else RECONCILING
     conditions.append(_condition(kind, True, failure.reason, failure.message))
-    if findings.store_failures:
+    if findings.store_failures or findings.drift:
         conditions.append(_condition(STORES_SYNCED, False, failure.reason, failure.message))
     else:
         conditions.append(_condition(STORES_SYNCED, True, Reason.READY, _synced(findings.entries)))
-    kept = f"revision {findings.version.revision} stays" if findings.version else "nothing is projected yet"
-    conditions.append(_condition(PROJECTED, False, failure.reason, kept))
+    revision = f"revision {findings.version.revision}" if findings.version else "nothing"
+    if findings.failures == (findings.drift,):
+        conditions.append(_condition(PROJECTED, True, Reason.READY, f"{revision} is projected"))
+    else:
+        kept = f"{revision} stays" if findings.version else "nothing is projected yet"
+        conditions.append(_condition(PROJECTED, False, failure.reason, kept))
     return conditions
 
 

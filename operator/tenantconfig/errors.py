@@ -35,6 +35,7 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"  # a source Secret, or its key, is missing  # noqa: S105
     SECRETS_NOT_PERMITTED = "SecretsNotPermitted"  # the operator runs without access to Secrets
     SNAPSHOT_TOO_LARGE = "SnapshotTooLarge"  # the projection exceeds what a ConfigMap holds (1 MiB)
+    DRIFTED = "Drifted"  # others change what the resource enforces, again and again
     MISSING = "Missing"  # an observed key is not in its store
     SUSPENDED = "Suspended"  # spec.suspend is true
     DELETING = "Deleting"  # on the way out

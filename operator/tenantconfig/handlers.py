@@ -63,6 +63,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.connect_timeout = 5
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
+    # The API server is back, and the tick is written again: a watch that waits on misses what the tick vouches for.
+    settings.networking.error_backoffs = [0.2, 0.5, *[1.0] * 50]
     settings.watching.label_selectors[CONFIGMAPS] = LABEL_TENANT
     settings.watching.label_selectors[SECRETS] = LABEL_SOURCE
 

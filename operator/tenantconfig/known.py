@@ -68,9 +68,13 @@ class Known:
         return [location.id for store in self._stores.values() for location in store.locations]
 
     def rival(self, facts: Facts) -> Facts | None:
-        others = [each for each in self.in_scope(facts.scope) if each.uid != facts.uid]
+        others = [each for each in self.in_scope(facts.scope) if each.uid != facts.uid and self._counts(each)]
         holder = scope_holder([facts, *others])
         return None if holder.uid == facts.uid else holder
+
+    def _counts(self, facts: Facts) -> bool:
+        """Whether a resource may have a scope: it had it once, or its namespace may declare the tenant."""
+        return facts.revision > 0 or self.rights(facts.ref.namespace).may_declare(facts.scope.tenant)
 
     def projections(self, uid: str) -> Collection[Name]:
         return tuple(self._projections.get(uid, ()))

@@ -187,6 +187,7 @@ class State(StrEnum):
 
     SYNCED = "Synced"
     PENDING = "Pending"
+    DRIFTED = "Drifted"
     MISSING = "Missing"
     INVALID = "Invalid"
 

@@ -282,7 +282,7 @@ def entry_statuses(resource: TenantConfig, works: Collection[Work]) -> tuple[Ent
 def _stray(work: Work, key: str) -> EntryStatus:
     """What nobody has recorded where it is."""
     place, policy = work.place, work.claim.policies.get(key, Policy.ENFORCE)
-    return EntryStatus(key, place.config_store, place.location.id, policy, version=work.held[key].version)
+    return EntryStatus(key, place.config_store, place.location.id, policy, version=work.held[key].mark)
 
 
 def entry_status(desired: Desired, work: Work, former: EntryStatus | None) -> EntryStatus:
@@ -301,7 +301,7 @@ def entry_status(desired: Desired, work: Work, former: EntryStatus | None) -> En
         state, message = State.PENDING, failure_message(work)
     elif held is None:
         state = State.MISSING
-    version = held.version if held else former.version if former and work.unread else ""
+    version = held.mark if held else former.version if former and work.unread else ""
     place = work.place
     return EntryStatus(desired.key, place.config_store, place.location.id, policy, state, version, message)
 

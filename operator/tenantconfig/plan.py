@@ -40,6 +40,13 @@ class Held:
     intact: bool = True  # false: someone wrote past us, and the store's own marks show it
     pristine: bool = False  # certainly as we wrote it: the store can tell, or it is the version that was created
 
+    @property
+    def mark(self) -> str:
+        """By which it is known that others changed it: the version, and where they left that as it was, their value."""
+        if self.intact:
+            return self.version
+        return f"{self.version}~{hashlib.sha256(self.text.encode()).hexdigest()[:8]}"
+
     def __repr__(self) -> str:  # see Value
         return f"Held(version={self.version}, owner={self.owner!r}, characters={len(self.text)})"
 

@@ -13,10 +13,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from tenantconfig import configmaps, resources
-from tenantconfig.clock import timestamp
+from tenantconfig import configmaps, events, resources
+from tenantconfig.clock import rfc3339, timestamp
 from tenantconfig.conditions import READY, Findings, judge, worst
+from tenantconfig.drift import Change, as_wanted, drift_error, drifted
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
+from tenantconfig.guard import Guard
 from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import (
@@ -43,6 +45,9 @@ logger = logging.getLogger(__name__)
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
 RECORD_TRIES = 100  # the status is the memory of what is ours: only edits without a pause keep it from being written
 UNWATCHED_RETRY_SECONDS = 300.0
+# Nothing that is projected is in doubt: one that does not have the scope says nothing about it, and what others
+# changed in a store does not reach pods.
+VOUCHED = {Reason.SCOPE_CONFLICT, Reason.DRIFTED}
 # What a change of the resource, its namespace, a ConfigStore or a labelled Secret mends.
 WATCHED = {
     Reason.INVALID,
@@ -81,6 +86,8 @@ class Reconciler:
         self._keeper = keeper
         self._secrets = secrets
         self._projector = Projector(kube, around, secrets=secrets)
+        self.guard = Guard()
+        self.verified: dict[ResourceRef, float] = {}  # monotonic: when its last good pass began to look
         self._waiting: dict[ResourceRef, tuple[Stamp, Outcome]] = {}
         self.unverified: dict[ResourceRef, Unverified] = {}
 
@@ -101,6 +108,7 @@ class Reconciler:
         resource = await resources.read(self._kube, ref)
         if resource is None or (not resource.deleting and not resource.finalized):
             self.unverified.pop(ref, None)
+            self.verified.pop(ref, None)
             self._waiting.pop(ref, None)
             self._keeper.forget(ref)
             return Outcome()  # gone, or kopf calls again when the finalizer is in place
@@ -169,8 +177,10 @@ class Reconciler:
             return replace(findings, inputs=inputs, store_failures=(Transient(Reason.INTERNAL, message),))
 
     def _remember(self, resource: TenantConfig, failure: TenantConfigError | None, began: float) -> None:
-        if failure is None or resource.deleting or failure.reason is Reason.SCOPE_CONFLICT:
-            self.unverified.pop(resource.ref, None)  # one that does not have the scope says nothing about it
+        if failure is None or failure.reason is Reason.DRIFTED:
+            self.verified[resource.ref] = time.monotonic() - (time.time() - began)
+        if failure is None or resource.deleting or failure.reason in VOUCHED:
+            self.unverified.pop(resource.ref, None)
         else:
             former = self.unverified.get(resource.ref)
             since = former.since if former else min(began, unready_since(resource.status) or began)
@@ -183,20 +193,37 @@ class Reconciler:
             return replace(findings, suspended=True)
         try:
             works = await self._keeper.plan(resource, await self._desired(resource))
-            wanted = project(pair for work in works for pair in intended(work).items())
+            seen = self.guard.look(resource, works)
+            works = self.guard.hold(works, seen)
+            wanted = project(pair for work in works for pair in (intended(work) | as_wanted(work, seen.waits)).items())
             refuse_large(wanted)
             targets = await self._projector.targets(resource, wanted)
         except TenantConfigError as error:
             return replace(findings, store_failures=(error,))
         works = await self._keeper.apply(resource, works)
+        await self._tell(resource, self.guard.applied(resource, works, seen))
         findings = found(findings, resource, works)
+        if seen.waits:
+            until = {key: rfc3339(time.time() + wait, "seconds") for key, wait in seen.waits.items()}
+            entries = drifted(findings.entries, resource.status.entries, until)
+            findings = replace(findings, entries=entries, drift=drift_error(seen.waits))
         if findings.store_failures:
             return findings
-        projection = project(pair for work in works for pair in desired_part(work).items())
+        projection = project(
+            pair for work in works for pair in (desired_part(work) | as_wanted(work, seen.waits)).items()
+        )
         try:
             return replace(findings, version=await self._projector.show(resource, targets, projection))
         except TenantConfigError as error:
             return replace(findings, projection_failure=error)
+
+    async def _tell(self, resource: TenantConfig, put_back: Collection[Change]) -> None:
+        """An Event for what others had changed."""
+        for each in put_back:
+            what = f"version {each.version}" if each.version else "its removal"
+            who = await self._keeper.author(resource, each.location, each.key) if each.version else ""
+            message = f"{each.key}: {what} in {each.location}{f' by {who}' if who else ''} was put back"
+            await events.warn(self._kube, resource, Reason.DRIFTED.value, message)
 
     async def _remove(self, resource: TenantConfig) -> Findings:
         """Towards nothing: withdraw the projection, empty the stores, remove the projection."""

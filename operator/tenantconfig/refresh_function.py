@@ -78,7 +78,7 @@ def handler(event: Any, _context: object) -> dict[str, list[dict[str, str]]]:
     messages = messages_of(event, _listed("PATH_PREFIXES"))
     failed: set[str] = set()
     for url in urls:
-        failed |= send(_client(), url, messages)
+        failed |= send(_sqs(), url, messages)
     if failed and not _is_batch(event):
         raise NotSent("not every queue took the message")
     return {"batchItemFailures": [{"itemIdentifier": min(failed, key=int)}] if failed else []}
@@ -257,7 +257,7 @@ def _listed(variable: str) -> list[str]:
 
 
 @cache
-def _client() -> Any:
+def _sqs() -> Any:
     # Together well below the function's time-out, so that a queue that hangs leaves time to report it.
     config = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
     return boto3.client("sqs", config=config)

@@ -28,6 +28,8 @@ class ControllerSettings(Settings):
     """`tenantconfig controller`."""
 
     lease_namespace: str = OPERATOR_NAMESPACE
+    refresh_queue_url: str = Field(default="", pattern=r"^(https?://.+)?$")
+    sweep_seconds: float = Field(default=600.0, ge=0)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
 
 

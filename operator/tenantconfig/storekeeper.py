@@ -14,6 +14,7 @@ from dataclasses import replace
 from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs
 from tenantconfig.model import ANNOTATION_ADOPT, Location, Options, Policy, ResourceRef, Status, TenantConfig
+from tenantconfig.ownwrites import OwnWrites
 from tenantconfig.placement import (
     Place,
     Reading,
@@ -32,7 +33,7 @@ from tenantconfig.placement import (
 from tenantconfig.plan import Claim, Desired, owner, plan, plan_release
 from tenantconfig.storecalls import Stamp, StoreCalls
 from tenantconfig.stores import aws
-from tenantconfig.stores.base import Applied, Store
+from tenantconfig.stores.base import Applied, Authored, Store
 
 
 class StoreKeeper:
@@ -44,11 +45,13 @@ class StoreKeeper:
         cluster: str,
         open_store: Callable[[Location, Options], Store],
         calls: StoreCalls,
+        own: OwnWrites | None = None,
     ) -> None:
         self._around = around
         self._cluster = cluster
         self._open_store = open_store
         self._calls = calls
+        self._own = own
         self._accounted: dict[ResourceRef, str] = {}  # uids of resources whose status tells of all that was written
 
     def owner(self, namespace: str, name: str, uid: str) -> str:
@@ -78,7 +81,7 @@ class StoreKeeper:
         if any(work.changes for work in works):
             self._accounted.pop(resource.ref, None)
         moving = moving_keys(works)
-        done = await self._calls.write(resource, [keeping(work, moving) for work in works])
+        done = await self._write(resource, [keeping(work, moving) for work in works])
         if any(work.applied.error for work in done) or not moving:
             return done
         done = await asyncio.gather(*(self._verified(resource, work, moving) for work in done))
@@ -86,8 +89,31 @@ class StoreKeeper:
             return done
         left = [work for work in works if work.leaving & moving]
         fresh = await asyncio.gather(*(self._left(resource, work, done) for work in left))
-        last = {work.place.location.id: work for work in await self._calls.write(resource, fresh)}
+        last = {work.place.location.id: work for work in await self._write(resource, fresh)}
         return [followed(work, last.get(work.place.location.id)) for work in done]
+
+    async def _write(self, resource: TenantConfig, works: Collection[Work]) -> list[Work]:
+        done = await self._calls.write(resource, works)
+        if self._own:
+            for work in done:
+                location = work.place.location
+                marks = {key: held.mark for key, held in work.applied.held.items()} | dict.fromkeys(
+                    work.applied.deleted, ""
+                )
+                for key, mark in marks.items():
+                    self._own.note(location.kind, location.id, resource.scope, key, mark)
+        return done
+
+    async def author(self, resource: TenantConfig, location_id: str, key: str) -> str:
+        """Who wrote a key last, where its store can tell; empty otherwise, or if it would not."""
+        found = self._around.place(location_id)
+        store = await self._calls.thread(self._open_store, *found) if found else None
+        if not isinstance(store, Authored):
+            return ""
+        try:
+            return await self._calls.thread(store.author, resource.scope, key)
+        except TenantConfigError:
+            return ""
 
     def accounted(self, resource: TenantConfig) -> bool:
         """Whether the status tells of all that earlier passes wrote."""

@@ -19,6 +19,7 @@ CONTROLLER = {
     "tenantconfigs/finalizers.tenantconfig.dev": {"update"},
     "configmaps": {"get", "list", "watch", "create", "update", "patch", "delete"},
     "namespaces": {"get", "list", "watch"},
+    "events": {"create"},
     "customresourcedefinitions.apiextensions.k8s.io": {"list", "watch"},
 }
 SECRETS = {"secrets": {"get", "list", "watch", "create", "update", "patch", "delete"}}

@@ -5,14 +5,17 @@ would run in pods runs on the host, with the same service accounts' tokens.
 """
 
 import json
+import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 
-from harness.processes import Process, local_environment
+from harness.aws import free_port
+from harness.processes import Process, children, local_environment
 from prepare import controlplane as build
 
 READY_TIMEOUT = 150.0  # beyond the two minutes that the binary gives itself
@@ -101,11 +104,8 @@ class ControlPlane:
         self, *arguments: str | Path, input: str | None = None, check: bool = True, kubeconfig: Path | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """Runs kubectl of the same version, as an administrator unless a kubeconfig says otherwise."""
-        command = [build.binary(), "kubectl", "--kubeconfig", kubeconfig or self.kubeconfig]
-        # Not ~/.kube/cache: what it knows of an earlier server on the same port is wrong for this one.
-        command += ["--cache-dir", self.directory / "kubectl-cache", *arguments]
         result = subprocess.run(
-            [str(part) for part in command],
+            [str(part) for part in self._kubectl(arguments, kubeconfig or self.kubeconfig)],
             input=input,
             capture_output=True,
             text=True,
@@ -116,6 +116,10 @@ class ControlPlane:
         if check and result.returncode:
             raise KubectlFailed(f"kubectl {' '.join(str(part) for part in arguments)}: {result.stderr.strip()}")
         return result
+
+    def start_kubectl(self, log: Path, *arguments: str) -> Process:
+        """A kubectl that goes on, such as one that watches, as an administrator; its output goes to `log`."""
+        return Process.start(self._kubectl(arguments, self.kubeconfig), log=log)
 
     def apply(self, *objects: dict[str, Any], kubeconfig: Path | None = None) -> None:
         """Applies objects as `kubectl apply --server-side` does."""
@@ -192,3 +196,43 @@ class ControlPlane:
     def _cluster(self) -> dict[str, str]:
         config = yaml.safe_load(self.kubeconfig.read_text())
         return dict(config["clusters"][0]["cluster"])
+
+    def _kubectl(self, arguments: Sequence[str | Path], kubeconfig: Path) -> list[str | Path]:
+        # Not ~/.kube/cache: what it knows of an earlier server on the same port is wrong for this one.
+        own: list[str | Path] = ["--kubeconfig", kubeconfig, "--cache-dir", self.directory / "kubectl-cache"]
+        return [build.binary(), "kubectl", *own, *arguments]
+
+
+class ApiServer(ControlPlane):
+    """One more API server over the etcd of a control plane, which can be ended and started again on its own.
+
+    Those who are to notice get kubeconfigs of it; the plane's own API server goes on for those who look on.
+    """
+
+    def __init__(self, directory: Path, command: list[str | Path]) -> None:
+        self._command = command
+        self._log = directory / "kube-apiserver.log"
+        super().__init__(directory, Process.start(command, log=self._log))
+
+    @classmethod
+    def over(cls, plane: ControlPlane, directory: Path) -> Self:
+        """Starts it, with the keys and rights of the plane's own, and returns once it is ready."""
+        directory.mkdir()
+        shutil.copy(plane.ca_file, directory)
+        port = free_port()
+        config = yaml.safe_load(plane.kubeconfig.read_text())
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{port}"
+        (directory / "kubeconfig").write_text(yaml.safe_dump(config))
+        (original,) = (each for each in children(plane.process.pid) if each[1] == "kube-apiserver")
+        own = {"--secure-port": port, "--audit-log-path": directory / "audit.log", "--cert-dir": directory}
+        server = cls(directory, [*original, *(f"{flag}={value}" for flag, value in own.items())])  # the last one counts
+        server.process.wait_until(server.ready, "ready")
+        return server
+
+    def start_again(self) -> None:
+        """On the same port, after it has ended."""
+        self.process = Process.start(self._command, log=self._log)
+
+    def ready(self) -> bool:
+        """Whether it answers requests."""
+        return self.kubectl("get", "--raw=/readyz", check=False).returncode == 0

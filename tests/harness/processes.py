@@ -95,6 +95,15 @@ class Process:
         """Whether it has not ended."""
         return self._popen.poll() is None
 
+    def cpu_seconds(self) -> float:
+        """The processor time that it has used."""
+        user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        """Its memory that is not swapped out."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def output(self) -> str:
         """All that it has printed."""
         return self.log.read_text(errors="replace")
@@ -150,6 +159,12 @@ def stop_kept(directory: Path, timeout: float = STOP_TIMEOUT) -> list[str]:
             _wait_for_end(pid, started, timeout)
         file.unlink()
     return stopped
+
+
+def children(pid: int) -> list[list[str]]:
+    """The command lines of a process's children."""
+    pids = [child for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+    return [Path(f"/proc/{child}/cmdline").read_text().split("\0")[:-1] for child in pids]
 
 
 def _wait_for_end(pid: int, started: int, timeout: float) -> None:

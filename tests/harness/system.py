@@ -38,13 +38,17 @@ class System:
     dynamodb: LocalAws | None = None
     keep: bool = False  # let the processes outlive this one
     requests_per_second: int | None = None  # of SSM; None: as the manifests have it
+    sweep_seconds: float = 0  # a look in between would be counted by tests that count
+    refresh_queue_url: str = ""
+    command: tuple[str | Path, ...] = (COMMAND,)  # what is started
     controller: Process | None = field(default=None, init=False)
     watch_server: Process | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.table = (self.dynamodb or self.aws).client("dynamodb")
         self.parameters = self.aws.client("ssm")
-        create_table(self.table, TABLE)
+        if TABLE not in self.table.list_tables()["TableNames"]:  # another installation may be there before
+            create_table(self.table, TABLE)
         install(self.plane)
         self.admin = Api.of_administrator(self.plane)
         if rate := self.requests_per_second:
@@ -62,12 +66,15 @@ class System:
     def environment(self) -> dict[str, str]:
         """The variables with which a process finds AWS."""
         override = {"AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb.endpoint} if self.dynamodb else {}
+        # A long poll that is cut off at the end would fill the recorder's log.
+        override |= {"AWS_ENDPOINT_URL_SQS": self.aws.direct_endpoint}
         return self.aws.environment() | override
 
     def start_controller(self) -> Process:
         """Starts it and returns once it leads, has seen what there is, and its ConfigStores are Ready."""
         began = datetime.now(UTC)
-        self.controller = self._start("controller", self.environment(), "controller")
+        settings = [f"--sweep-seconds={self.sweep_seconds}", f"--refresh-queue-url={self.refresh_queue_url}"]
+        self.controller = self._start("controller", self.environment(), "controller", *settings)
         self.controller.wait_until(lambda: self.fresh_as_of() > began, "a tick of its own")
         self.controller.wait_until(self.stores_ready, "ConfigStores Ready")
         return self.controller
@@ -171,7 +178,7 @@ class System:
         kubeconfig = self.plane.kubeconfig_for(NAMESPACE, name)
         variables = {"KUBECONFIG": str(kubeconfig), **environment}
         return Process.start(
-            [COMMAND, *arguments, f"--metrics-port={self.metrics_ports[name]}"],
+            [*self.command, *arguments, f"--metrics-port={self.metrics_ports[name]}"],
             log=self.directory / f"{name}.log",
             environment=variables,
             keep=self.keep,

@@ -142,8 +142,9 @@ def test_what_the_validator_refuses_is_reported_and_the_former_version_stays(sit
 
         wait_for(refused, "the refusal, seen by operators")
         assert client.config["limit"] == "5"
+        wait_for(lambda: (client.config.state, client.config.reason) == (State.STALE, "REFUSED"), "not the latest")
         home.write(3, {"limit": "7"})
-        wait_for(lambda: client.config["limit"] == "7", "what is valid again")
+        wait_for(lambda: client.config["limit"] == "7" and is_ready(client), "what is valid again")
 
 
 def test_a_pod_starts_from_what_it_knew_while_no_server_is_there(site: Site, home: Home, tmp_path: Path) -> None:

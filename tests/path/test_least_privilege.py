@@ -16,7 +16,7 @@ from harness.aws import LocalAws, Moto
 from harness.cluster import namespace, projection, tenant_config
 from harness.controlplane import AuditEvent, ControlPlane
 from harness.install import BASE, WITH_SECRETS
-from harness.system import NAMESPACE, System, condition
+from harness.system import NAMESPACE, TABLE, System, condition
 from harness.wait import wait_for
 
 TENANT = "least"
@@ -82,6 +82,7 @@ def live(system: System) -> None:
     got = system.client("get", TENANT, f"--tenant={TENANT}")
     got.wait_until(lambda: "tenant_config_a" in got.output(), "the values at a subscriber")
 
+    system.table.put_item(TableName=TABLE, Item=system.items(TENANT)["tenant_config_a"] | {"value": {"S": "foreign"}})
     admin.patch(body, {"spec": {"entries": [{"key": "tenant_config_a", "value": "2"}, secret]}})
     wait_for(lambda: admin.get(projection(TENANT))["data"] == {"tenant_config_a": "2"}, "the change")
     admin.patch(source, {"stringData": {"api": "another"}})

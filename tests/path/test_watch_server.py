@@ -97,12 +97,14 @@ class Site:
         file.write_text(yaml.safe_dump([*yaml.safe_load((BASE / "issuers.yaml").read_text()), login]))
         return file
 
-    def start(self, port: int, name: str = "watch-server", *flags: str) -> Process:
+    def start(
+        self, port: int, name: str = "watch-server", *flags: str, environment: dict[str, str] | None = None
+    ) -> Process:
         """A server process that serves."""
         files = [f"--tls-cert={self.certificate.certificate_file}", f"--tls-key={self.certificate.key_file}"]
         arguments = ["watch-server", f"--listen={HOST}:{port}", *files, f"--issuers={self.issuers()}", *flags]
-        environment = {"KUBECONFIG": str(self.plane.kubeconfig_for(NAMESPACE, "watch-server"))}
-        process = Process.start([COMMAND, *arguments], log=self.directory / f"{name}.log", environment=environment)
+        variables = {"KUBECONFIG": str(self.plane.kubeconfig_for(NAMESPACE, "watch-server")), **(environment or {})}
+        process = Process.start([COMMAND, *arguments], log=self.directory / f"{name}.log", environment=variables)
         process.wait_until(lambda: "serving" in process.output(), "serving")
         return process
 

@@ -47,12 +47,11 @@ def test_a_snapshot_is_held_acknowledged_and_resumed_from(view: View) -> None:
     assert view.opening()[0].subscribe.subscriber == "me"
 
 
-def test_entries_that_are_not_what_the_digest_says_are_refused_and_asked_for_again(view: View) -> None:
+def test_a_snapshot_that_is_not_what_the_digest_says_is_refused_and_what_is_held_stays(view: View) -> None:
     view.take(snapshot(5, {"a": "1"}), NOW)
-    event, (refusal, again) = view.take(snapshot(6, {"a": "2"}, said=digest({"a": "3"})), NOW)
+    event, (refusal,) = view.take(snapshot(6, {"a": "2"}, said=digest({"a": "3"})), NOW)
     assert event is None
-    assert refusal.acknowledge.error
-    assert not again.subscribe.HasField("known")
+    assert "digest" in refusal.acknowledge.error
     assert view.held[SCOPE].entries == {"a": "1"}
 
 
@@ -88,6 +87,55 @@ def test_a_difference_to_something_else_than_what_is_held_is_answered_with_what_
     view.take(snapshot(4, {"a": "1"}), NOW)
     event, (again,) = view.take(delta({"a": "1"}, {"a": "2"}), NOW)
     assert (event, again.subscribe.known.revision) == (None, 4)
+
+
+def doubts(view: View) -> list[str]:
+    """Why a heartbeat that says nothing of it leaves the scope stale."""
+    event, _ = view.take(pb.WatchResponse(heartbeat=pb.Heartbeat(fresh_as_of=codec.write_time(NOW))), NOW)
+    assert isinstance(event, Fresh)
+    return [stale.reason for stale in event.stale]
+
+
+def test_a_heartbeat_does_not_vouch_for_what_the_stream_has_not_answered() -> None:
+    held = Snapshot(SCOPE, Version(5, digest({"a": "1"})), {"a": "1"})
+    version = codec.write_version(held.version)
+    answers = {
+        "the latest": pb.WatchResponse(current=pb.Current(scope=codec.write_scope(SCOPE), version=version)),
+        "the same": snapshot(5, {"a": "1"}),
+        "newer": snapshot(6, {"a": "2"}),
+        "a difference": delta({"a": "1"}, {"a": "2"}),
+    }
+    for what, answer in answers.items():
+        view = View([SCOPE], held={SCOPE: held})
+        assert doubts(view) == ["UNANSWERED"], what
+        view.take(answer, NOW)
+        assert doubts(view) == [], what
+        view.opening()
+        assert doubts(view) == ["UNANSWERED"], what
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (snapshot(6, {"a": "refused"}), "REFUSED"),
+        (snapshot(6, {"a": "2"}, said="wrong"), "REFUSED"),
+        (snapshot(4, {"a": "older"}), "REFUSED"),
+        (delta({"a": "something else"}, {"a": "2"}), "UNANSWERED"),
+        (NOT_FOUND, "NOT_FOUND"),
+    ],
+)
+def test_a_heartbeat_does_not_vouch_for_something_else_than_what_the_server_has(
+    told: pb.WatchResponse, why: str
+) -> None:
+    view = View([SCOPE], validator=lambda _, entries: "no" if entries["a"] == "refused" else "")
+    view.take(snapshot(5, {"a": "1"}), NOW)
+    view.take(told, NOW)
+    assert doubts(view) == [why]
+    view.take(snapshot(7, {"a": "7"}), NOW)
+    assert doubts(view) == []
+    view.take(told, NOW)
+    view.take(WITHDRAWN, NOW)
+    assert doubts(view) == [], "there is nothing to be stale"
 
 
 def test_the_same_version_again_is_no_news(view: View) -> None:

@@ -7,28 +7,35 @@ import time
 import uuid
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
 from tenantconfig import freshness, kubeapi
 from tenantconfig.acceptance import Acceptance
 from tenantconfig.app import log_to_stderr
+from tenantconfig.app.metrics import ControllerMetrics
 from tenantconfig.errors import Reason, TenantConfigError
+from tenantconfig.guard import Guard
 from tenantconfig.handlers import Handlers
 from tenantconfig.known import Known
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.leadership import Leader
 from tenantconfig.model import LABEL_SOURCE
+from tenantconfig.ownwrites import OwnWrites
 from tenantconfig.passes import Passes
 from tenantconfig.rations import Rations
 from tenantconfig.reconcile import Reconciler
+from tenantconfig.refresh import Refresh
+from tenantconfig.refresh_queue import Consumer, Queue
 from tenantconfig.settings import ControllerSettings
 from tenantconfig.storecalls import StoreCalls
 from tenantconfig.storekeeper import StoreKeeper
 from tenantconfig.stores.aws import default_region
 from tenantconfig.stores.opening import open_store
+from tenantconfig.sweep import Sweep
 
 logger = logging.getLogger(__name__)
 
+EXPIRY_SECONDS = 10.0
 STORE_THREADS = 32  # store calls at once: a pass makes one for each place
 
 
@@ -49,7 +56,7 @@ async def _run(settings: ControllerSettings) -> None:
         await leader.acquire()
         holding = asyncio.create_task(leader.hold(), name="hold the Lease")
         try:
-            await _lead(kube, leader, executor, settings.lease_namespace)
+            await _lead(kube, leader, executor, settings)
         finally:
             leader.stop()
             await asyncio.to_thread(executor.shutdown)  # what is being written must not outlive the Lease
@@ -59,8 +66,8 @@ async def _run(settings: ControllerSettings) -> None:
         await kube.close()
 
 
-async def _lead(kube: KubeApi, leader: Leader, executor: Executor, namespace: str) -> None:
-    """Reconcile; `namespace` is the operator's own, where the tick goes."""
+async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: ControllerSettings) -> None:
+    """Reconcile until a signal."""
     cluster = (await kube.get("/api/v1/namespaces/kube-system"))["metadata"]["uid"]
     secrets = await may_use_secrets(kube)
     if not secrets:
@@ -68,7 +75,8 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, namespace: st
     known = Known(default_region())
     rations = Rations(wake=lambda ref: scopes.request(ref))
     calls = StoreCalls(known, executor, leader.may_write, rations)
-    keeper = StoreKeeper(known, cluster, open_store, calls)
+    own = OwnWrites(time.monotonic)
+    keeper = StoreKeeper(known, cluster, open_store, calls, own)
     reconciler = Reconciler(kube, known, keeper, secrets=secrets)
     scopes = Passes(reconciler, time.time)
     stores = Passes(Acceptance(kube, known, open_store, executor), time.time)
@@ -76,13 +84,37 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, namespace: st
 
     async def tick() -> None:
         await handlers.started.wait()
-        await freshness.tick(kube, namespace, scopes.oldest, reconciler.unverified.values)
+        await freshness.tick(kube, settings.lease_namespace, scopes.oldest, reconciler.unverified.values)
 
-    ticking = asyncio.create_task(tick(), name="tick")
+    refresh = Refresh(known, scopes, reconciler.guard.announcements, own, open_store, time.monotonic)
+    sweep = Sweep(known, scopes.request, settings.sweep_seconds)
+    consumer = Consumer(Queue(settings.refresh_queue_url), refresh) if settings.refresh_queue_url else None
+
+    async def look_again() -> None:
+        await handlers.started.wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(expire(reconciler.guard))
+            if settings.sweep_seconds:
+                group.create_task(sweep.run())
+            if consumer:
+                group.create_task(consumer.run())
+
+    if consumer is None:
+        logger.info("No --refresh-queue-url: changes made in AWS are found by the sweep alone")
+    REGISTRY.register(ControllerMetrics(known, reconciler, refresh, sweep, consumer))
+    background = [asyncio.create_task(tick(), name="tick"), asyncio.create_task(look_again(), name="look again")]
     try:
         await handlers.serve(secrets=secrets)
     finally:
-        ticking.cancel()
+        for task in background:
+            task.cancel()
+
+
+async def expire(guard: Guard) -> None:
+    """Let time do its part in what is known of others' changes."""
+    while True:
+        await asyncio.sleep(EXPIRY_SECONDS)
+        guard.expire()
 
 
 async def may_use_secrets(kube: KubeApi) -> bool:

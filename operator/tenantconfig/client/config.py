@@ -141,6 +141,11 @@ class Config(Mapping[str, str]):
         return State.ERROR if self._clock() - since > self._grace else State.STALE
 
     @property
+    def fresh_as_of(self) -> datetime | None:
+        """Up to when every change is in the values, by the controller's clock; None if it never said so."""
+        return self._fresh_as_of
+
+    @property
     def staleness(self) -> timedelta | None:
         """For how long nobody has vouched that the values are the latest; None if nobody ever did."""
         if self.snapshot is None or self._verified == float("-inf"):

@@ -1,7 +1,9 @@
 """What a subscriber holds, and what each message of the server makes of it. Pure.
 
 Nothing is believed whose digest does not match its entries, nothing older
-replaces what is held, and values are dropped only when they were withdrawn.
+replaces what is held, and values are dropped only when they were withdrawn. A
+heartbeat vouches for what the stream has said: a scope of which something else
+is held is stale, whatever the server knows of it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +15,11 @@ from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
 
 NO_CREDENTIALS = "NO_CREDENTIALS"  # there was no token to ask with
+
+# Why what is held of a scope is not what the server has; beside the server's own reasons.
+UNANSWERED = "UNANSWERED"  # the stream has not said yet what the latest is
+NOT_FOUND = "NOT_FOUND"  # the server has nothing
+REFUSED = "REFUSED"  # the latest cannot be used, and the former version stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ class View:
         self._subscriber = subscriber
         self._validator = validator
         self._held = dict(held)
+        self._doubts = dict.fromkeys(self._scopes, UNANSWERED)
         self._withdrawn: dict[Scope, int] = {}  # the revision that was dropped: a server that lags may still serve it
 
     @property
@@ -105,6 +113,7 @@ class View:
 
     def opening(self) -> list[pb.WatchRequest]:
         """What to say at the beginning of a stream: resume from what is held."""
+        self._doubts = dict.fromkeys(self._scopes, UNANSWERED)
         return [self._subscribe(scope, self._held.get(scope)) for scope in self._scopes]
 
     def take(self, response: pb.WatchResponse, now: datetime) -> tuple[Event | None, list[pb.WatchRequest]]:
@@ -117,26 +126,34 @@ class View:
         if kind == "absent":
             return self._absent(response.absent, now), []
         if kind == "current":
-            version = Version(response.current.version.revision, response.current.version.digest)
-            return Unchanged(codec.scope_of(response.current.scope), version), []
+            scope = codec.scope_of(response.current.scope)
+            self._doubts.pop(scope, None)
+            return Unchanged(scope, Version(response.current.version.revision, response.current.version.digest)), []
         if kind == "denied":
             return Denied(codec.scope_of(response.denied.scope), response.denied.reason), []
         if kind == "heartbeat":
-            return _fresh(response.heartbeat), []
+            return self._fresh(response.heartbeat), []
         return None, []
 
-    def _snapshot(self, snapshot: Snapshot, now: datetime) -> tuple[Event | None, list[pb.WatchRequest]]:
+    def _snapshot(
+        self, snapshot: Snapshot, now: datetime, *, whole: bool = True
+    ) -> tuple[Event | None, list[pb.WatchRequest]]:
         scope, held = snapshot.scope, self._held.get(snapshot.scope)
+        self._doubts[scope] = REFUSED
         if digest(snapshot.entries) != snapshot.version.digest:
-            return None, [_acknowledge(snapshot, "the digest does not match the entries"), self._subscribe(scope, None)]
+            refusal = _acknowledge(snapshot, "the digest does not match the entries")
+            # A difference may have gone wrong here. What is wrong as a whole would be the same again.
+            return None, [refusal] if whole else [refusal, self._subscribe(scope, None)]
         if held and snapshot.version.revision < held.version.revision:
             return None, [_acknowledge(snapshot, "a newer revision is held")]
         if snapshot.version.revision <= self._withdrawn.get(scope, 0):
             return None, [_acknowledge(snapshot, "the revision was withdrawn")]
         if held and held.version == snapshot.version:
+            del self._doubts[scope]
             return None, [_acknowledge(snapshot, "")]
         if error := self._refusal(snapshot):
             return None, [_acknowledge(snapshot, error)]
+        del self._doubts[scope]
         self._held[scope] = snapshot
         return Changed(snapshot, now), [_acknowledge(snapshot, "")]
 
@@ -152,15 +169,22 @@ class View:
         scope = codec.scope_of(delta.scope)
         held = self._held.get(scope)
         if held is None or codec.read_version(delta.base) != held.version:
+            self._doubts[scope] = UNANSWERED
             return None, [self._subscribe(scope, held)]  # it leads on from something else
-        return self._snapshot(codec.apply_delta(delta, held), now)
+        return self._snapshot(codec.apply_delta(delta, held), now, whole=False)
 
     def _absent(self, absent: pb.Absent, now: datetime) -> Event:
         scope = codec.scope_of(absent.scope)
         withdrawn = absent.reason == pb.ABSENT_REASON_WITHDRAWN
+        self._doubts[scope] = NOT_FOUND
         if withdrawn and (held := self._held.pop(scope, None)):
             self._withdrawn[scope] = held.version.revision
         return Gone(scope, withdrawn, now)
+
+    def _fresh(self, heartbeat: pb.Heartbeat) -> Fresh:
+        as_of = codec.read_time(heartbeat.fresh_as_of) if heartbeat.HasField("fresh_as_of") else None
+        doubts = [StaleScope(scope, why, None) for scope, why in self._doubts.items() if scope in self._held]
+        return Fresh(as_of, (*(read_stale(each) for each in heartbeat.stale), *doubts))
 
     def _subscribe(self, scope: Scope, held: Snapshot | None) -> pb.WatchRequest:
         known = codec.write_version(held.version) if held else None
@@ -172,11 +196,6 @@ def _acknowledge(snapshot: Snapshot, error: str) -> pb.WatchRequest:
     """An acknowledgement; a refusal if there is an error."""
     scope, version = codec.write_scope(snapshot.scope), codec.write_version(snapshot.version)
     return pb.WatchRequest(acknowledge=pb.Acknowledge(scope=scope, version=version, error=error))
-
-
-def _fresh(heartbeat: pb.Heartbeat) -> Fresh:
-    as_of = codec.read_time(heartbeat.fresh_as_of) if heartbeat.HasField("fresh_as_of") else None
-    return Fresh(as_of, tuple(read_stale(each) for each in heartbeat.stale))
 
 
 def read_stale(message: pb.StaleScope) -> StaleScope:

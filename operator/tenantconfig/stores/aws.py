@@ -22,9 +22,10 @@ from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Tr
 # One attempt, and connect plus read time below 5 s: a write must not outlive the
 # lease under which it was started (leadership.py: duration less renew deadline).
 # A pass repeats what failed, from a fresh read.
+READ_SECONDS = 3
 LIMITS = Config(
     connect_timeout=1.5,
-    read_timeout=3,
+    read_timeout=READ_SECONDS,
     retries={"mode": "standard", "total_max_attempts": 1},
     max_pool_connections=32,
     user_agent_extra="tenantconfig",
@@ -66,12 +67,15 @@ REMEDIES = {
 }
 
 
-def client(service: str, region: str | None, role: str | None) -> Any:
-    """A boto3 client; with `role`, under credentials that renew themselves."""
+def client(service: str, region: str | None, role: str | None, wait_seconds: float = 0.0) -> Any:
+    """A boto3 client; with `role`, under credentials that renew themselves.
+
+    AWS may take `wait_seconds` longer over an answer than it takes to give one: a long poll.
+    """
     session = boto3.Session(region_name=region)
     if role:
         session = _assume(session, role, region)
-    return session.client(service, config=LIMITS)  # type: ignore[call-overload]  # the service is not a literal here
+    return session.client(service, config=LIMITS.merge(Config(read_timeout=READ_SECONDS + wait_seconds)))  # type: ignore[call-overload]  # the service is not a literal here
 
 
 def _assume(source: boto3.Session, role: str, region: str | None) -> boto3.Session:

@@ -6,7 +6,7 @@ shared by passes over different scopes at once.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from tenantconfig.errors import TenantConfigError
 from tenantconfig.model import Scope, Value
@@ -58,6 +58,22 @@ class Store(Protocol):
         Never raises what a store can answer: a failure is in the result, beside what was acknowledged before it.
         A precondition that does not hold is a Conflict.
         """
+
+
+@runtime_checkable
+class Marked(Protocol):
+    """A store that can tell cheaply whether values are still the ones that were written."""
+
+    def marks(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], str]:
+        """`Held.mark` of those that are there. Raises Stalled or Transient."""
+
+
+@runtime_checkable
+class Authored(Protocol):
+    """A store that can tell who wrote a value last."""
+
+    def author(self, scope: Scope, key: str) -> str:
+        """As the store names them; empty if it does not know. Raises Stalled or Transient."""
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -11,7 +11,7 @@ process deleted less than 30 s ago is left to a later pass; the rest goes on.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -125,6 +125,21 @@ class SSMStore:
         except TenantConfigError as failure:
             error = failure
         return Applied(held, frozenset(deleted), frozenset(released), error)
+
+    def marks(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], str]:
+        parameters = {self._parameter(scope, key): (scope, key) for scope, key in names}
+        found: dict[tuple[Scope, str], str] = {}
+        with translated(self._name):
+            for chunk in chunks(sorted(parameters), MAX_BATCH):
+                answer = self._client.get_parameters(Names=chunk, WithDecryption=False)
+                found |= {parameters[each["Name"]]: str(each["Version"]) for each in answer["Parameters"]}
+        return found
+
+    def author(self, scope: Scope, key: str) -> str:
+        named = [{"Key": "Name", "Option": "Equals", "Values": [self._parameter(scope, key)]}]
+        with translated(self._name):
+            found = self._client.describe_parameters(ParameterFilters=named)["Parameters"]
+        return str(found[0].get("LastModifiedUser", "")) if found else ""
 
     def _rest(self, scope: Scope, put: Put) -> float:
         return 0.0 if put.replaces else self._deletions.rest(self._parameter(scope, put.key))
