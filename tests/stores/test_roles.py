@@ -148,6 +148,13 @@ def test_a_session_is_there_before_the_gate_is_asked(moto: Moto, path: str) -> N
     assert seen == [["AssumeRole"]]
 
 
+def test_a_role_is_asked_for_once_within_a_call(moto: Moto, path: str) -> None:
+    moto.fail("AssumeRole", "InternalFailure", status=500, times=9)
+    with pytest.raises(Transient):
+        opened(path).probe()
+    assert moto.calls() == ["AssumeRole"]
+
+
 def test_a_role_that_may_not_be_assumed_is_told(moto: Moto, path: str) -> None:
     denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "hush"}}, "AssumeRole")
 
