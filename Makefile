@@ -24,7 +24,7 @@ test: setup ## All tests; T=PATH for some, PYTEST_ARGS=… for pytest
 	$(PYTHON) -m pytest $(PYTEST_ARGS) $(T)
 
 .PHONY: lint
-lint: ## ruff, mypy in strict mode, import contracts, the proto, the Dockerfile, CloudFormation
+lint: ## ruff, mypy in strict mode, import contracts, the proto, the Dockerfile, the templates
 	$(PREPARE) python
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
@@ -32,7 +32,7 @@ lint: ## ruff, mypy in strict mode, import contracts, the proto, the Dockerfile,
 	.venv/bin/lint-imports
 	PYTHONPATH=tests $(PYTHON) -m prepare.proto --check
 	.venv/bin/hadolint Dockerfile
-	.venv/bin/cfn-lint manifests/aws/template.yaml manifests/aws/queue.yaml
+	.venv/bin/cfn-lint manifests/aws/*.yaml
 
 .PHONY: format
 format: ## Rewrite the Python sources as lint wants them
@@ -50,8 +50,8 @@ pin: ## Pin the dependencies anew (needs uv)
 	PYTHONPATH=tests $(PYTHON3) -m prepare.pins
 
 .PHONY: lambda
-lambda: ## build/refresh-function.zip, which manifests/aws/template.yaml wants
-	@PYTHONPATH=tests $(PYTHON3) -m prepare.refresh_zip
+lambda: ## build/refresh-function.zip, for manifests/aws/template.yaml
+	PYTHONPATH=tests $(PYTHON3) -m prepare.function
 
 .PHONY: demo
 demo: setup ## The main job before your eyes; KEEP=1 leaves it running
@@ -63,6 +63,6 @@ demo-stop: ## End what KEEP=1 left running
 
 .PHONY: clean
 clean: ## Remove what was made here; the cache outside the tree stays
-	rm -rf .venv .cache .demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build .venv .cache .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf operator/*.egg-info

@@ -264,7 +264,8 @@ class Location:
 
     id: str
     kind: str  # dynamodb, ssm or plugin
-    place: tuple[tuple[str, str], ...]  # tableName, pathPrefix, plugin, config, region, assumeRoleArn: sorted pairs
+    # Sorted pairs: tableName, pathPrefix, plugin, config, region; and how one gets there: assumeRoleArn, sessionTagKey.
+    place: tuple[tuple[str, str], ...]
 
     @property
     def role(self) -> str:
@@ -274,7 +275,7 @@ class Location:
     @property
     def without_role(self) -> tuple[tuple[str, str], ...]:
         """The place, whoever goes there."""
-        return tuple(pair for pair in self.place if pair[0] != "assumeRoleArn")
+        return tuple(pair for pair in self.place if pair[0] not in ("assumeRoleArn", "sessionTagKey"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Queue:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._client = aws.client("sqs", region_of(url), None, WAIT_SECONDS)
+        self._client = aws.client("sqs", region_of(url), wait_seconds=WAIT_SECONDS)
 
     def receive(self) -> list[Message]:
         """The next messages; none if none came in time."""

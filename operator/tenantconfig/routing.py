@@ -57,7 +57,11 @@ def duplicates(store: ConfigStore, stores: Iterable[ConfigStore]) -> Mapping[str
 def same_place(store: ConfigStore, stores: Iterable[ConfigStore]) -> ConfigStore | None:
     """Another ConfigStore that has the place of `store` before it: two would not know of each other's entries."""
     older = (each for each in stores if seniority(each) < seniority(store) and not each.deleting)
-    return next((each for each in older if (each.kind, each.place) == (store.kind, store.place)), None)
+    return next((each for each in older if _whatever_tag(each) == _whatever_tag(store)), None)
+
+
+def _whatever_tag(store: ConfigStore) -> tuple[str, Mapping[str, str]]:
+    return store.kind, {name: value for name, value in store.place if name != "sessionTagKey"}
 
 
 def listed(names: list[str], most: int = 5) -> str:

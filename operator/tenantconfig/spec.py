@@ -178,7 +178,7 @@ def conditions_body(values: Iterable[Condition]) -> list[dict[str, Any]]:
     ]
 
 
-PLACE_FIELDS = ("tableName", "pathPrefix", "plugin", "config", "region", "assumeRoleArn")
+PLACE_FIELDS = ("tableName", "pathPrefix", "plugin", "config", "region", "assumeRoleArn", "sessionTagKey")
 KINDS = ("dynamodb", "ssm", "plugin")
 
 

@@ -25,8 +25,10 @@ ACCEPTED: dict[str, dict[str, Any]] = {
             "writesPerSecond": 0.5,
             "readsPerSecond": 40,
             "assumeRoleArn": ROLE,
+            "sessionTagKey": "acme:tenant",
         },
     },
+    "sessions of one tenant": {**PREFIXES, "dynamodb": {**DYNAMODB, "assumeRoleArn": ROLE, "sessionTagKey": "tenant"}},
     "a plugin": {**PREFIXES, "plugin": {"name": "memory"}},
     "a plugin's own settings": {**PREFIXES, "plugin": {"name": "memory", "config": {"any": [1, {"thing": None}]}}},
 }
@@ -47,6 +49,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a short table": ({**PREFIXES, "dynamodb": {"tableName": "ab"}}, "spec.dynamodb.tableName"),
     "a table with a space": ({**PREFIXES, "dynamodb": {"tableName": "a table"}}, "spec.dynamodb.tableName"),
     "a role's name": ({**PREFIXES, "dynamodb": {**DYNAMODB, "assumeRoleArn": "role"}}, "spec.dynamodb.assumeRoleArn"),
+    "tags without a role": ({**PREFIXES, "dynamodb": {**DYNAMODB, "sessionTagKey": "tenant"}}, "name it in assumeRole"),
+    "parameters' tags without a role": ({**PREFIXES, "ssm": {**SSM, "sessionTagKey": "x"}}, "name it in assumeRole"),
+    "a tag key of AWS": (
+        {**PREFIXES, "ssm": {**SSM, "assumeRoleArn": ROLE, "sessionTagKey": "aws:x"}},
+        "AWS reserves tag keys",
+    ),
+    "a tag key with a space": (
+        {**PREFIXES, "dynamodb": {**DYNAMODB, "assumeRoleArn": ROLE, "sessionTagKey": "a b"}},
+        "spec.dynamodb.sessionTagKey",
+    ),
     "no path": ({**PREFIXES, "ssm": {}}, "spec.ssm.pathPrefix: Required value"),
     "a relative path": ({**PREFIXES, "ssm": {"pathPrefix": "tenant-config"}}, "spec.ssm.pathPrefix"),
     "a trailing slash": ({**PREFIXES, "ssm": {"pathPrefix": "/tenant-config/"}}, "spec.ssm.pathPrefix"),
@@ -75,7 +87,7 @@ def test_refused(cluster: Cluster, spec: dict[str, Any], message: str) -> None:
 def test_every_field_of_the_status_is_kept(cluster: Cluster) -> None:
     store = cluster.admin.create(config_store("cluster-status", prefixes=["cluster_status_"], dynamodb=DYNAMODB))
     places = [
-        {"tableName": "tenant-config", "region": "eu-west-1", "assumeRoleArn": ROLE},
+        {"tableName": "tenant-config", "region": "eu-west-1", "assumeRoleArn": ROLE, "sessionTagKey": "tenant"},
         {"pathPrefix": "/tenant-config", "region": "eu-west-1"},
         {"plugin": "memory"},
     ]

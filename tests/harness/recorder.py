@@ -6,6 +6,7 @@ without asking anyone, whichever process made the calls.
 
 import http.client
 import json
+import re
 import threading
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 HOST = "127.0.0.1"
+SIGNER = re.compile(r"Credential=([^/]+)/")
+GIVEN_KEY = re.compile(rb"<AccessKeyId>(\w+)</AccessKeyId>")
 NOT_FORWARDED = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 
 
@@ -24,6 +27,7 @@ class Call:
     service: str  # as the protocol names it: AmazonSSM, DynamoDB_20120810, AmazonSQS, AWSEvents …
     operation: str
     parameters: dict[str, Any]
+    access_key: str = ""  # of the credentials that signed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._calls: list[Call] = []
         self._faults: list[Fault] = []
+        self._assumed: dict[str, Call] = {}
         self._server = _Server((HOST, 0), _handler_for(self))
         self._thread = threading.Thread(target=self._server.serve_forever, name="aws-recorder", daemon=True)
         self._thread.start()
@@ -69,6 +74,10 @@ class Recorder:
         """What was called since the last reset, failed calls too, in order of arrival."""
         with self._lock:
             return list(self._calls)
+
+    def assumed(self, access_key: str) -> Call | None:
+        """The AssumeRole that gave out an access key, whatever was reset since."""
+        return self._assumed.get(access_key)
 
     def reset(self) -> None:
         """Forgets calls and faults."""
@@ -89,8 +98,14 @@ class Recorder:
 
     def handle(self, method: str, path: str, headers: dict[str, str], body: bytes) -> _Answer:
         """Records a request, then forwards it or has it fail."""
-        fault = self._record(parse(path, headers, body))
-        return fault.answer() if fault else self._forward(method, path, headers, body)
+        call = parse(path, headers, body)
+        fault = self._record(call)
+        if fault:
+            return fault.answer()
+        answer = self._forward(method, path, headers, body)
+        if call.operation == "AssumeRole" and (given := GIVEN_KEY.search(answer.body)):
+            self._assumed[given[1].decode()] = call
+        return answer
 
     def _record(self, call: Call) -> Fault | None:
         """Notes a call and returns how it is to fail, if it is."""
@@ -144,9 +159,11 @@ def _handler_for(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
 
 def parse(path: str, headers: dict[str, str], body: bytes) -> Call:
     """What a request asks for: by its X-Amz-Target, or, for services of the query protocol, by its Action."""
-    target = next((value for name, value in headers.items() if name.lower() == "x-amz-target"), "")
-    if target:
+    found = {name.lower(): value for name, value in headers.items()}
+    signer = SIGNER.search(found.get("authorization", ""))
+    access_key = signer[1] if signer else ""
+    if target := found.get("x-amz-target"):
         service, _, operation = target.rpartition(".")
-        return Call(service, operation, json.loads(body or b"{}"))
+        return Call(service, operation, json.loads(body or b"{}"), access_key)
     form = dict(parse_qsl(body.decode(errors="replace")))
-    return Call("", form.pop("Action", path), form)
+    return Call("", form.pop("Action", path), form, access_key)

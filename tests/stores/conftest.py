@@ -19,7 +19,7 @@ def operators_client(service: str, aws: LocalAws) -> Any:
     with pytest.MonkeyPatch.context() as environment:
         for name, value in aws.environment().items():
             environment.setenv(name, value)
-        return client(service, REGION, None)
+        return client(service, REGION)
 
 
 @pytest.fixture(scope="session")

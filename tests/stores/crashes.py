@@ -206,12 +206,16 @@ class Installation:
 
     # What people do
 
-    def declare(self, name: str, place: str, *prefixes: str, role: str = "", deleting: bool = False) -> None:
+    def declare(
+        self, name: str, place: str, *prefixes: str, role: str = "", tag: str = "", deleting: bool = False
+    ) -> None:
         """A ConfigStore is as the arguments say, and accepted: its place is recorded, beside its former ones."""
         former = next((each for each in self.known.stores() if each.name == name), None)
         (kind, fields), *_ = self.places[place].spec.items()
         if role:
             fields["assumeRoleArn"] = role
+        if tag:
+            fields["sessionTagKey"] = tag
         generation = former.generation + 1 if former else 1
         ready = {"type": "Ready", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": NOW}
         locations = [spec.location_body(each) for each in former.locations] if former else []

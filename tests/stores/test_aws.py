@@ -134,11 +134,11 @@ def test_a_server_that_is_not_there_is_transient(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_tcp_port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    store = SSMStore(aws.client("ssm", REGION, None), "/x")
+    store = SSMStore(aws.client("ssm", REGION), "/x")
     with pytest.raises(Transient, match="could not be asked") as caught:
         store.probe()
     assert caught.value.reason is Reason.STORE_FAILED
-    resource = Resource(SSMStore(aws.client("ssm", REGION, None), "/x"), new_scope())
+    resource = Resource(SSMStore(aws.client("ssm", REGION), "/x"), new_scope())
     with pytest.raises(Transient):
         resource.read(enforce("a", "1"))
 
@@ -151,26 +151,5 @@ def test_without_credentials_the_message_says_so(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto.endpoint)
     with pytest.raises(Transient, match="no usable AWS credentials") as caught:
-        SSMStore(aws.client("ssm", REGION, None), "/x").probe()
+        SSMStore(aws.client("ssm", REGION), "/x").probe()
     assert caught.value.reason is Reason.ACCESS_DENIED
-
-
-ROLE = "arn:aws:iam::123456789012:role/tenant-config"
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, moto: Moto) -> None:
-    for name, value in moto.environment().items():
-        monkeypatch.setenv(name, value)
-    moto.reset_calls()
-
-
-@pytest.mark.usefixtures("environment")
-def test_a_role_is_assumed_once_and_by_the_first_call(moto: Moto) -> None:
-    store = SSMStore(aws.client("ssm", REGION, ROLE), "/x")
-    assert moto.calls() == []
-    store.probe()
-    store.probe()
-    assert moto.calls() == ["AssumeRole", "GetParameters", "GetParameters"]
-    (assumed,) = moto.recorded("AssumeRole")
-    assert assumed.parameters["RoleArn"] == ROLE

@@ -658,6 +658,21 @@ def test_a_configstore_that_changes_its_role_within_an_account_writes_nothing(
 
 
 @pytest.mark.parametrize("place", ["A", "P"])
+def test_a_configstore_whose_sessions_get_a_tag_and_lose_it_writes_nothing(
+    installation: Installation, place: str
+) -> None:
+    settle_at(installation, place, role(HOME, "one"))
+    before, owned = installation.texts(), installation.owned()
+    for tag, location in (("tenant", "old/2"), ("", "old/1")):
+        installation.declare("old", place, "a_", role=role(HOME, "one"), tag=tag)
+        installation.settle()
+        assert installation.opened == {location}
+        assert installation.resource.status.locations == (location,)
+    assert installation.wire.writes() == []
+    assert (installation.texts(), installation.owned()) == (before, owned)
+
+
+@pytest.mark.parametrize("place", ["A", "P"])
 def test_a_place_is_emptied_under_the_role_that_its_configstore_has_now(installation: Installation, place: str) -> None:
     installation.declare("old", place, "a_", role=role(HOME, "one"))
     settle_at(installation, place, role(HOME, "two"))

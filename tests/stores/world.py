@@ -69,6 +69,7 @@ class SSMWorld(World):
 
     def __init__(self, moto: Moto, client: Any, direct: Any, path: str) -> None:
         self.moto = moto
+        self.client = client
         clock = itertools.count(step=REST_SECONDS).__next__  # no name has to rest
         self.store = SSMStore(client, path, deletions=Deletions(clock))
         self.direct = direct

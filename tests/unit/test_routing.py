@@ -1,10 +1,12 @@
 """Which ConfigStore a key belongs to."""
 
+from dataclasses import replace
+
 import pytest
 
 from tenantconfig.errors import Reason, Stalled, Transient
 from tenantconfig.model import Condition, ConfigStore, Location
-from tenantconfig.routing import Router, duplicates, listed
+from tenantconfig.routing import Router, duplicates, listed, same_place
 
 PLACE = (("tableName", "t"),)
 
@@ -106,3 +108,13 @@ def test_a_key_without_a_store_is_said_before_a_store_that_is_not_accepted() -> 
 )
 def test_long_lists_are_cut(names: list[str], text: str) -> None:
     assert listed(names) == text
+
+
+@pytest.mark.parametrize(
+    ("field", "one_place"),
+    [(("sessionTagKey", "tenant"), True), (("region", "eu-west-3"), False), (("assumeRoleArn", "arn:x"), False)],
+)
+def test_a_session_tag_makes_no_other_place(field: tuple[str, str], one_place: bool) -> None:
+    elder, younger = store("elder", "a_"), store("younger", "b_", created="2026-02-01T00:00:00Z")
+    younger = replace(younger, place=(*PLACE, field))
+    assert same_place(younger, [elder, younger]) == (elder if one_place else None)

@@ -303,7 +303,7 @@ def store(spec: dict[str, Any], status: dict[str, Any] | None = None) -> dict[st
 
 
 def test_a_configstore_separates_its_place_from_its_options() -> None:
-    place = {"pathPrefix": "/x", "region": "eu-west-1", "assumeRoleArn": "arn:x"}
+    place = {"pathPrefix": "/x", "region": "eu-west-1", "assumeRoleArn": "arn:x", "sessionTagKey": "tenant"}
     options = {"tier": "Standard", "kmsKeyId": "alias/x", "writesPerSecond": 3}
     read = spec.config_store(store({"ssm": place | options}))
     assert read == ConfigStore(
@@ -313,7 +313,12 @@ def test_a_configstore_separates_its_place_from_its_options() -> None:
         created="2026-01-01T00:00:00Z",
         prefixes=("a_", "b_"),
         kind="ssm",
-        place=(("assumeRoleArn", "arn:x"), ("pathPrefix", "/x"), ("region", "eu-west-1")),
+        place=(
+            ("assumeRoleArn", "arn:x"),
+            ("pathPrefix", "/x"),
+            ("region", "eu-west-1"),
+            ("sessionTagKey", "tenant"),
+        ),
         options=(("kmsKeyId", "alias/x"), ("tier", "Standard"), ("writesPerSecond", "3")),
     )
 
@@ -355,7 +360,7 @@ def test_a_configstores_status_is_read() -> None:
     "location",
     [
         Location("d/1", "dynamodb", (("region", "eu-west-1"), ("tableName", "t"))),
-        Location("s/2", "ssm", (("assumeRoleArn", "arn:x"), ("pathPrefix", "/x"))),
+        Location("s/2", "ssm", (("assumeRoleArn", "arn:x"), ("pathPrefix", "/x"), ("sessionTagKey", "tenant"))),
         Location("p/3", "plugin", (("plugin", "memory"),)),
     ],
     ids=lambda location: str(location.kind),

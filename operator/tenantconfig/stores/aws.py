@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.credentials import Credentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -67,28 +67,17 @@ REMEDIES = {
 }
 
 
-def client(service: str, region: str | None, role: str | None, wait_seconds: float = 0.0) -> Any:
-    """A boto3 client; with `role`, under credentials that renew themselves.
+def client(service: str, region: str | None, credentials: Credentials | None = None, wait_seconds: float = 0.0) -> Any:
+    """A boto3 client; without `credentials` it finds those of the environment.
 
     AWS may take `wait_seconds` longer over an answer than it takes to give one: a long poll.
     """
-    session = boto3.Session(region_name=region)
-    if role:
-        session = _assume(session, role, region)
-    return session.client(service, config=LIMITS.merge(Config(read_timeout=READ_SECONDS + wait_seconds)))  # type: ignore[call-overload]  # the service is not a literal here
-
-
-def _assume(source: boto3.Session, role: str, region: str | None) -> boto3.Session:
-    base = source._session
-    fetcher = AssumeRoleCredentialFetcher(
-        base.create_client,
-        base.get_credentials(),
-        role,
-        extra_args={"RoleSessionName": "tenantconfig"},
-    )
     session = botocore.session.get_session()
-    session._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")  # type: ignore[attr-defined]
-    return boto3.Session(botocore_session=session, region_name=region)
+    if credentials:
+        session._credentials = credentials  # type: ignore[attr-defined]
+    config = LIMITS.merge(Config(read_timeout=READ_SECONDS + wait_seconds))
+    # The service is not a literal here.
+    return boto3.Session(botocore_session=session, region_name=region).client(service, config=config)  # type: ignore[call-overload]
 
 
 def account(role: str) -> str:
@@ -96,7 +85,7 @@ def account(role: str) -> str:
     if role:
         return role.split(":")[4]
     with translated("AWS STS"):
-        return str(client("sts", None, None).get_caller_identity()["Account"])
+        return str(client("sts", None).get_caller_identity()["Account"])
 
 
 def default_region() -> str:

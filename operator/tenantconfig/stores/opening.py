@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from threading import Lock
+from typing import Any
 
 from tenantconfig.errors import Reason, Stalled
 from tenantconfig.model import Location, Options
@@ -11,6 +12,7 @@ from tenantconfig.stores.aws import client
 from tenantconfig.stores.base import Store
 from tenantconfig.stores.dynamodb import DynamoDBStore
 from tenantconfig.stores.memory import MemoryStore
+from tenantconfig.stores.roles import AssumedStore, Sessions, assume_role
 from tenantconfig.stores.ssm import SSMStore
 
 ENTRY_POINTS = "tenantconfig.stores"
@@ -33,12 +35,23 @@ def _opened(kind: str, place: tuple[tuple[str, str], ...], options: Options) -> 
 
 
 def _dynamodb(place: Mapping[str, str], options: Mapping[str, str]) -> Store:
-    return DynamoDBStore(client("dynamodb", place.get("region"), place.get("assumeRoleArn")), place["tableName"])
+    return _under_role("dynamodb", place, lambda client: DynamoDBStore(client, place["tableName"]))
 
 
 def _ssm(place: Mapping[str, str], options: Mapping[str, str]) -> Store:
-    ssm = client("ssm", place.get("region"), place.get("assumeRoleArn"))
-    return SSMStore(ssm, place["pathPrefix"], options.get("tier", "Standard"), options.get("kmsKeyId", ""))
+    tier, key = options.get("tier", "Standard"), options.get("kmsKeyId", "")
+    return _under_role("ssm", place, lambda client: SSMStore(client, place["pathPrefix"], tier, key))
+
+
+def _under_role(service: str, place: Mapping[str, str], store: Callable[[Any], Store]) -> Store:
+    """The `store` of a client that acts as the place says."""
+    region, role = place.get("region"), place.get("assumeRoleArn")
+    if not role:
+        return store(client(service, region))
+    tag_key = place.get("sessionTagKey", "")
+    assume = assume_role(client("sts", region), role, tag_key)
+    sessions = Sessions(assume, account_id=role.split(":")[4], by_tenant=bool(tag_key))
+    return AssumedStore(store(client(service, region, sessions)), sessions, role)
 
 
 def _plugin(place: Mapping[str, str], options: Mapping[str, str]) -> Store:

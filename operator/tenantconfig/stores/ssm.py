@@ -71,7 +71,7 @@ class SSMStore:
 
     def probe(self) -> None:
         with translated(self._name):
-            self._client.get_parameters(Names=[f"{self._prefix}/_"])
+            self._client.get_parameters(Names=[self._parameter(Scope("_"), "_")])
 
     def refuses(self, scope: Scope, key: str, value: Value) -> str:
         return limits.ssm(self._prefix, self._tier, scope, key, value)

@@ -1,0 +1,107 @@
+"""The CloudFormation templates say what the code needs: names, variables, streams, and no right too many."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prepare.function import SOURCE, package
+
+AWS = Path(__file__).resolve().parents[2] / "manifests" / "aws"
+
+
+class Loader(yaml.SafeLoader):
+    """Reads CloudFormation's tags as what they stand before."""
+
+
+def _tagged(loader: Any, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return {suffix: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {suffix: loader.construct_sequence(node, deep=True)}
+    return {suffix: loader.construct_mapping(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", _tagged)
+
+
+def template(name: str) -> dict[str, Any]:
+    found = yaml.load((AWS / name).read_text(), Loader)  # noqa: S506  a safe loader with tags
+    resources: dict[str, Any] = found["Resources"]
+    return resources
+
+
+def test_the_templates_have_no_findings() -> None:
+    command = [str(Path(sys.executable).with_name("cfn-lint")), *map(str, sorted(AWS.glob("*.yaml")))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout
+
+
+def test_the_function_is_packaged_alone_and_always_the_same(tmp_path: Path) -> None:
+    one, two = (package(tmp_path / name).read_bytes() for name in ("one.zip", "two.zip"))
+    assert one == two
+    with zipfile.ZipFile(tmp_path / "one.zip") as archive:
+        (name,) = archive.namelist()
+        assert archive.read(name) == SOURCE.read_bytes()
+    module, function = template("template.yaml")["Function"]["Properties"]["Handler"].split(".")
+    assert name == f"{module}.py"
+    assert f"def {function}(" in SOURCE.read_text()
+
+
+def test_the_function_imports_nothing_that_lambda_does_not_have() -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(SOURCE.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"boto3"}
+
+
+def test_the_function_gets_the_variables_that_it_reads() -> None:
+    variables = template("template.yaml")["Function"]["Properties"]["Environment"]["Variables"]
+    assert all(f'_listed("{name}")' in SOURCE.read_text() for name in variables)
+    assert SOURCE.read_text().count('_listed("') == len(variables)
+
+
+def test_a_batch_that_fails_is_tried_again_in_halves_and_not_for_ever() -> None:
+    resources = template("template.yaml")
+    stream = resources["Stream"]["Properties"]
+    assert stream["StartingPosition"] == "TRIM_HORIZON"
+    assert stream["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert stream["BisectBatchOnFunctionError"] is True
+    assert stream["MaximumRetryAttempts"] == 10
+    for source in (stream, resources["Invocations"]["Properties"]):
+        assert source["DestinationConfig"]["OnFailure"]["Destination"] == {"GetAtt": "Failed.Arn"}
+    assert resources["Table"]["Properties"]["StreamSpecification"]["StreamViewType"] == "KEYS_ONLY"
+
+
+def test_the_rule_lets_through_what_the_function_takes() -> None:
+    pattern = template("template.yaml")["Rule"]["Properties"]["EventPattern"]
+    assert pattern["source"] == ["aws.ssm"]
+    assert pattern["detail-type"] == ["Parameter Store Change"]
+    assert set(pattern["detail"]["operation"]) == {"Create", "Update", "Delete"}
+
+
+@pytest.mark.parametrize("name", ["template.yaml", "queue.yaml"])
+def test_every_queue_is_encrypted_and_standard(name: str) -> None:
+    queues = [each["Properties"] for each in template(name).values() if each["Type"] == "AWS::SQS::Queue"]
+    assert queues
+    for queue in queues:
+        assert queue["SqsManagedSseEnabled"] is True
+        assert not queue.get("FifoQueue")
+
+
+def test_the_controller_may_only_consume_its_queue() -> None:
+    policy = template("queue.yaml")["ConsumerPolicy"]["Properties"]["PolicyDocument"]
+    (statement,) = policy["Statement"]
+    asked = (AWS.parents[1] / "operator" / "tenantconfig" / "refresh_queue.py").read_text()
+    named = {"receive_message": "ReceiveMessage", "delete_message_batch": "DeleteMessage"}
+    named |= {"change_message_visibility_batch": "ChangeMessageVisibility"}
+    assert {f"sqs:{action}" for method, action in named.items() if f".{method}(" in asked} == set(statement["Action"])
+    assert statement["Resource"] == {"GetAtt": "Queue.Arn"}
