@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tenantconfig import refresh_function
 from tenantconfig.model import Scope
-from tenantconfig.refresh import Notice, read_notice
+from tenantconfig.refresh import read_notice
 from tenantconfig.refresh_function import ATTEMPTS, MAX_BATCH, handler, messages_of
 from tenantconfig.stores.items import Rows
 
@@ -91,9 +91,15 @@ def test_a_parameter_that_changed(sqs: Sqs, operation: str) -> None:
     handler(changed("/tenant-config/acme/prod/_/param_config_url", operation), None)
     assert [json.loads(each) for each in sqs.bodies(BLUE)] == [
         {
-            **{"store": "ssm", "place": "/tenant-config", "region": "eu-west-1"},
-            **{"tenant": "acme", "environment": "prod", "service": "", "key": "param_config_url"},
-            **{"eventId": "e1", "time": "2026-01-02T03:04:05Z"},
+            "store": "ssm",
+            "place": "/tenant-config",
+            "region": "eu-west-1",
+            "tenant": "acme",
+            "environment": "prod",
+            "service": "",
+            "key": "param_config_url",
+            "eventId": "e1",
+            "time": "2026-01-02T03:04:05Z",
         }
     ]
     assert sqs.bodies(GREEN) == sqs.bodies(BLUE)
@@ -104,9 +110,15 @@ def test_an_item_that_changed(sqs: Sqs) -> None:
     assert handler(batch(record("CONFIG#_#web#tenant_config_max")), None) == failures()
     assert [json.loads(each) for each in sqs.bodies(BLUE)] == [
         {
-            **{"store": "dynamodb", "place": "tenant-config", "region": "eu-west-1"},
-            **{"tenant": "acme", "environment": "", "service": "web", "key": "tenant_config_max"},
-            **{"eventId": "e1", "time": "2026-01-02T03:04:05Z"},
+            "store": "dynamodb",
+            "place": "tenant-config",
+            "region": "eu-west-1",
+            "tenant": "acme",
+            "environment": "",
+            "service": "web",
+            "key": "tenant_config_max",
+            "eventId": "e1",
+            "time": "2026-01-02T03:04:05Z",
         }
     ]
     assert sqs.bodies(GREEN) == sqs.bodies(BLUE)

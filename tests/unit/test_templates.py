@@ -1,6 +1,7 @@
 """The CloudFormation templates say what the code needs: names, variables, streams, and no right too many."""
 
 import ast
+import json
 import subprocess
 import sys
 import zipfile
@@ -9,8 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from moto.events.models import EventPattern
 
 from prepare.function import SOURCE, package
+from tenantconfig.model import Scope
+from tenantconfig.refresh_function import messages_of
+from tenantconfig.stores.items import Rows
 
 AWS = Path(__file__).resolve().parents[2] / "manifests" / "aws"
 
@@ -34,6 +39,11 @@ def template(name: str) -> dict[str, Any]:
     found = yaml.load((AWS / name).read_text(), Loader)  # noqa: S506  a safe loader with tags
     resources: dict[str, Any] = found["Resources"]
     return resources
+
+
+def rule(path: str) -> EventPattern:
+    pattern = json.dumps(template("template.yaml")["Rule"]["Properties"]["EventPattern"])
+    return EventPattern.load(pattern.replace('{"Sub": "${ParameterPath}/"}', json.dumps(f"{path}/")))
 
 
 def test_the_templates_have_no_findings() -> None:
@@ -60,7 +70,7 @@ def test_the_function_imports_nothing_that_lambda_does_not_have() -> None:
             imported |= {each.name.partition(".")[0] for each in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add(str(node.module).partition(".")[0])
-    assert imported - sys.stdlib_module_names == {"boto3"}
+    assert imported - sys.stdlib_module_names == {"boto3", "botocore"}
 
 
 def test_the_function_gets_the_variables_that_it_reads() -> None:
@@ -81,20 +91,49 @@ def test_a_batch_that_fails_is_tried_again_in_halves_and_not_for_ever() -> None:
     assert resources["Table"]["Properties"]["StreamSpecification"]["StreamViewType"] == "KEYS_ONLY"
 
 
-def test_the_rule_lets_through_what_the_function_takes() -> None:
-    pattern = template("template.yaml")["Rule"]["Properties"]["EventPattern"]
-    assert pattern["source"] == ["aws.ssm"]
-    assert pattern["detail-type"] == ["Parameter Store Change"]
-    assert set(pattern["detail"]["operation"]) == {"Create", "Update", "Delete"}
+@pytest.mark.parametrize("operation", ["Create", "Update", "Delete", "LabelParameterVersion"])
+@pytest.mark.parametrize("path", ["/tenant-config", "/tenant-config/eu", "/tenant-config-2", "/elsewhere"])
+def test_the_rule_lets_through_what_the_function_takes(operation: str, path: str) -> None:
+    detail = {"name": f"{path}/acme/prod/_/key", "type": "String", "operation": operation}
+    event = {"id": "e1", "source": "aws.ssm", "detail-type": "Parameter Store Change", "region": "eu-west-1"}
+    event |= {"time": "2026-01-02T03:04:05Z", "detail": detail}
+    taken = bool(messages_of(event, ["/tenant-config", "/tenant-config/eu"]))
+    assert rule("/tenant-config").matches_event(event) == taken
+
+
+def test_the_stream_lets_through_entries_alone() -> None:
+    (filtered,) = template("template.yaml")["Stream"]["Properties"]["FilterCriteria"]["Filters"]
+    pattern = EventPattern.load(filtered["Pattern"])
+    rows = Rows(Scope("acme", "prod"))
+    assert pattern.matches_event({"dynamodb": {"Keys": rows.entry("key")}})
+    assert not pattern.matches_event({"dynamodb": {"Keys": rows.head()}})
 
 
 @pytest.mark.parametrize("name", ["template.yaml", "queue.yaml"])
 def test_every_queue_is_encrypted_and_standard(name: str) -> None:
-    queues = [each["Properties"] for each in template(name).values() if each["Type"] == "AWS::SQS::Queue"]
+    resources = template(name)
+    queues = [logical for logical, each in resources.items() if each["Type"] == "AWS::SQS::Queue"]
     assert queues
     for queue in queues:
-        assert queue["SqsManagedSseEnabled"] is True
-        assert not queue.get("FifoQueue")
+        assert resources[queue]["Properties"]["SqsManagedSseEnabled"] is True
+        assert not resources[queue]["Properties"].get("FifoQueue")
+    policies = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::SQS::QueuePolicy"]
+    (policy,) = policies
+    assert [each["Ref"] for each in policy["Queues"]] == queues
+    assert "aws:SecureTransport" in str(
+        [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
+    )
+
+
+def test_what_goes_wrong_raises_an_alarm() -> None:
+    watched = {
+        (each["Properties"]["MetricName"] if isinstance(each["Properties"]["MetricName"], str) else "logged")
+        for name in ("template.yaml", "queue.yaml")
+        for each in template(name).values()
+        if each["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    sqs = {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"}
+    assert watched == sqs | {"Errors", "IteratorAge", "logged"}
 
 
 def test_the_controller_may_only_consume_its_queue() -> None:
