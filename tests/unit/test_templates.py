@@ -9,41 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from moto.events.models import EventPattern
 
+from harness.templates import AWS, rule_pattern, stream_pattern, template
 from prepare.function import SOURCE, package
 from tenantconfig.model import Scope
 from tenantconfig.refresh_function import messages_of
 from tenantconfig.stores.items import Rows
-
-AWS = Path(__file__).resolve().parents[2] / "manifests" / "aws"
-
-
-class Loader(yaml.SafeLoader):
-    """Reads CloudFormation's tags as what they stand before."""
-
-
-def _tagged(loader: Any, suffix: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        return {suffix: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {suffix: loader.construct_sequence(node, deep=True)}
-    return {suffix: loader.construct_mapping(node, deep=True)}
-
-
-Loader.add_multi_constructor("!", _tagged)
-
-
-def template(name: str) -> dict[str, Any]:
-    found = yaml.load((AWS / name).read_text(), Loader)  # noqa: S506  a safe loader with tags
-    resources: dict[str, Any] = found["Resources"]
-    return resources
-
-
-def rule(path: str) -> EventPattern:
-    pattern = json.dumps(template("template.yaml")["Rule"]["Properties"]["EventPattern"])
-    return EventPattern.load(pattern.replace('{"Sub": "${ParameterPath}/"}', json.dumps(f"{path}/")))
 
 
 def test_the_templates_have_no_findings() -> None:
@@ -95,18 +67,17 @@ def test_a_batch_that_fails_is_tried_again_in_halves_and_not_for_ever() -> None:
 @pytest.mark.parametrize("path", ["/tenant-config", "/tenant-config/eu", "/tenant-config-2", "/elsewhere"])
 def test_the_rule_lets_through_what_the_function_takes(operation: str, path: str) -> None:
     detail = {"name": f"{path}/acme/prod/_/key", "type": "String", "operation": operation}
-    event = {"id": "e1", "source": "aws.ssm", "detail-type": "Parameter Store Change", "region": "eu-west-1"}
+    event: Any = {"id": "e1", "source": "aws.ssm", "detail-type": "Parameter Store Change", "region": "eu-west-1"}
     event |= {"time": "2026-01-02T03:04:05Z", "detail": detail}
     taken = bool(messages_of(event, ["/tenant-config", "/tenant-config/eu"]))
-    assert rule("/tenant-config").matches_event(event) == taken
+    assert EventPattern.load(json.dumps(rule_pattern("/tenant-config"))).matches_event(event) == taken
 
 
 def test_the_stream_lets_through_entries_alone() -> None:
-    (filtered,) = template("template.yaml")["Stream"]["Properties"]["FilterCriteria"]["Filters"]
-    pattern = EventPattern.load(filtered["Pattern"])
+    matches: Any = EventPattern.load(stream_pattern()).matches_event
     rows = Rows(Scope("acme", "prod"))
-    assert pattern.matches_event({"dynamodb": {"Keys": rows.entry("key")}})
-    assert not pattern.matches_event({"dynamodb": {"Keys": rows.head()}})
+    assert matches({"dynamodb": {"Keys": rows.entry("key")}})
+    assert not matches({"dynamodb": {"Keys": rows.head()}})
 
 
 @pytest.mark.parametrize("name", ["template.yaml", "queue.yaml"])
