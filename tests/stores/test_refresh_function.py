@@ -63,10 +63,8 @@ def running(
     started: list[LambdaService] = []
 
     def start(urls: list[str], faults: Faults | None = None, **options: Any) -> LambdaService:
-        names = {"table": told_table, "queue": ",".join(urls), "prefix": PREFIX}
-        service = LambdaService(
-            aws=moto, dynamodb=dynamodb_local, faults=faults or Faults(), **names, **options
-        ).__enter__()
+        options |= {"aws": moto, "dynamodb": dynamodb_local, "table": told_table, "prefix": PREFIX}
+        service = LambdaService(queue=",".join(urls), faults=faults or Faults(), **options).__enter__()
         started.append(service)
         return service
 
