@@ -46,10 +46,10 @@ class Fault:
     status: int
     times: int
 
-    def answer(self, service: str) -> _Answer:
-        """The error as AWS words it: services of the query protocol, which name none, in XML."""
+    def answer(self, *, query: bool = False) -> _Answer:
+        """The error as AWS words it; the `query` protocol, which is STS's, has XML."""
         message = f"{self.code}, as the test asked"
-        if not service:
+        if query:
             xml = f"<ErrorResponse><Error><Code>{self.code}</Code><Message>{message}</Message></Error></ErrorResponse>"
             return _Answer(self.status, {"Content-Type": "text/xml"}, xml.encode())
         error = {"__type": self.code, "message": message}
@@ -105,7 +105,7 @@ class Recorder:
         call = parse(path, headers, body)
         fault = self._record(call)
         if fault:
-            return fault.answer(call.service)
+            return fault.answer(query=not call.service)
         answer = self._forward(method, path, headers, body)
         if call.operation == "AssumeRole" and (given := GIVEN_KEY.search(answer.body)):
             self._assumed[given[1].decode()] = call
