@@ -460,7 +460,7 @@ def test_a_controller_vouches_for_nothing_before_it_has_answered_what_it_missed(
     system.stop_controller()
     system.admin.patch(body, {"spec": {"entries": [{"key": URL, "value": "new"}]}})
     edited = datetime.now(UTC)
-    reading = slow("GetParameters", tenant, 6.0)
+    reading = slow("GetParameters", tenant, 2.0)
     starting = threading.Thread(target=system.start_controller)
     starting.start()
     said: list[tuple[datetime, str]] = []
