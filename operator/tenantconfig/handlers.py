@@ -33,6 +33,7 @@ CONFIGMAPS = ("", "v1", "configmaps")
 SECRETS = ("", "v1", "secrets")
 
 DELETION_RETRY_SECONDS = 5
+LONG_AGO = 0.0  # Unix seconds: nobody knows when that changed which is found different in a list
 
 Kind = tuple[str, str, str]
 
@@ -77,6 +78,11 @@ class Handlers:
         self._scopes = scopes
         self._stores = stores
         self.started = asyncio.Event()
+        self._unseen: set[ResourceRef] = set()  # edited while no controller ran: kopf has not called for them yet
+
+    def oldest(self) -> float | None:
+        """Unix seconds: when the first change was made that no pass has answered yet; None if all are answered."""
+        return LONG_AGO if self._unseen else self._scopes.oldest()
 
     def registry(self, *, secrets: bool) -> kopf.OperatorRegistry:
         """A registry with all handlers."""
@@ -108,6 +114,7 @@ class Handlers:
 
     async def bring(self, *, body: kopf.Body, **_: Any) -> None:
         await self._scopes.turn(ref_of(body))
+        self._unseen.discard(ref_of(body))
 
     async def remove(self, *, body: kopf.Body, **_: Any) -> None:
         hold_unless_done(await self._scopes.turn(ref_of(body)))
@@ -120,8 +127,9 @@ class Handlers:
         ref = ref_of(body)
         if type == "DELETED":
             self._known.forget_tenant_config(ref, body["metadata"]["uid"])
+            self._unseen.discard(ref)
         elif type is None and (facts := self._known.facts(ref)) and self._due_at_start(facts):
-            self._scopes.request(ref)
+            self._scopes.request(ref, LONG_AGO)
         self._consider(self._known.in_scope(spec.scope(body)))  # itself, and who waits for its scope
         for store in self._known.left():
             self._stores.request(store)
@@ -162,7 +170,9 @@ class Handlers:
         self._accept()
         for facts in self._known.all():
             if self._due_at_start(facts):
-                self._scopes.request(facts.ref)
+                self._scopes.request(facts.ref, LONG_AGO)
+            elif not facts.deleting and facts.generation != facts.observed_generation:
+                self._unseen.add(facts.ref)
         self.started.set()
 
     def _accept(self) -> None:

@@ -62,11 +62,11 @@ class Passes(Generic[K]):
         self._slots = asyncio.Semaphore(concurrency)
         self._turns: dict[K, _Turn] = {}
 
-    def request(self, key: K) -> None:
-        """Have a pass over `key` begin from now on."""
+    def request(self, key: K, since: float | None = None) -> None:
+        """Have a pass over `key` begin from now on; it may be due `since` long before."""
         turn = self._turns.setdefault(key, _Turn())
-        if turn.due_since is None:
-            turn.due_since = self._clock()
+        known = [date for date in (turn.due_since, self._clock() if since is None else since) if date is not None]
+        turn.due_since = min(known)
         if turn.timer:
             turn.timer.cancel()
             turn.timer = None

@@ -46,9 +46,13 @@ class Fault:
     status: int
     times: int
 
-    def answer(self) -> _Answer:
-        """The error as AWS words it."""
-        error = {"__type": self.code, "message": f"{self.code}, as the test asked"}
+    def answer(self, *, query: bool = False) -> _Answer:
+        """The error as AWS words it; the `query` protocol, which is STS's, has XML."""
+        message = f"{self.code}, as the test asked"
+        if query:
+            xml = f"<ErrorResponse><Error><Code>{self.code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+            return _Answer(self.status, {"Content-Type": "text/xml"}, xml.encode())
+        error = {"__type": self.code, "message": message}
         return _Answer(self.status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(error).encode())
 
 
@@ -101,7 +105,7 @@ class Recorder:
         call = parse(path, headers, body)
         fault = self._record(call)
         if fault:
-            return fault.answer()
+            return fault.answer(query=not call.service)
         answer = self._forward(method, path, headers, body)
         if call.operation == "AssumeRole" and (given := GIVEN_KEY.search(answer.body)):
             self._assumed[given[1].decode()] = call

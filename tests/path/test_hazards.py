@@ -449,3 +449,28 @@ def test_keys_that_leave_and_return_in_quick_edits_are_never_taken_for_anothers(
         system.admin.patch(body, {"spec": {"entries": [{"key": key, "value": str(number)} for key in chosen]}})
     wait_for(lambda: is_ready(system.admin.get(body)), "Ready")
     assert in_stores(system, tenant) == dict.fromkeys(chosen, "59")
+
+
+def test_a_controller_vouches_for_nothing_before_it_has_answered_what_it_missed(
+    restarted: System, tenant: str, slow: Slowing
+) -> None:
+    system = restarted
+    body = cluster.tenant_config(tenant, tenantId=tenant, entries=[{"key": URL, "value": "old"}])
+    applied(system, body)
+    system.stop_controller()
+    system.admin.patch(body, {"spec": {"entries": [{"key": URL, "value": "new"}]}})
+    edited = datetime.now(UTC)
+    reading = slow("GetParameters", tenant, 2.0)
+    starting = threading.Thread(target=system.start_controller)
+    starting.start()
+    said: list[tuple[datetime, str]] = []
+
+    def vouched() -> bool:
+        said.append((system.fresh_as_of(), system.admin.get(configmap(tenant))["data"][URL]))
+        return said[-1][0] > edited
+
+    wait_for(vouched, "the edit vouched for")
+    starting.join()
+    assert reading.arrived
+    assert len(said) > 10, "it took a while"
+    assert said[-1][1] == "new"

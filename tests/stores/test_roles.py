@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from botocore.credentials import DeferredRefreshableCredentials
 from botocore.exceptions import ClientError
 
 from harness import iam
@@ -19,7 +20,7 @@ from stores.world import DynamoDBWorld, SSMWorld
 from tenantconfig.errors import Reason, Transient
 from tenantconfig.model import Location, Scope
 from tenantconfig.plan import Claim, Contents
-from tenantconfig.stores import aws
+from tenantconfig.stores import aws, roles
 from tenantconfig.stores.base import Gate, Store, always
 from tenantconfig.stores.opening import open_store
 from tenantconfig.stores.roles import NOBODY, AssumedStore, Sessions, assume_role
@@ -228,6 +229,27 @@ def test_who_has_chosen_no_session_signs_nothing(moto: Moto, path: str) -> None:
     with pytest.raises(Transient, match="no usable AWS credentials"):
         store.probe()
     assert moto.calls() == ["AssumeRole"]
+
+
+def test_a_session_that_two_threads_want_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = threading.Event()
+
+    def slowly(refresh: Any, method: str) -> DeferredRefreshableCredentials:
+        if not second.is_set():
+            second.wait(0.5)  # until another thread is here too, which none should be
+        return DeferredRefreshableCredentials(refresh, method)
+
+    def sign(number: int) -> str:
+        if number:
+            second.set()
+        return signer(sessions, "acme")
+
+    monkeypatch.setattr(roles, "DeferredRefreshableCredentials", slowly)
+    desk = Desk(minutes=60)
+    sessions = Sessions(desk, iam.ACCOUNT, by_tenant=True)
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(sign, range(2))) == ["acme-1"] * 2
+    assert desk.asked == ["acme"]
 
 
 def test_what_one_thread_has_chosen_is_not_anothers() -> None:

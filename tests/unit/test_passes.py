@@ -325,6 +325,17 @@ async def test_the_oldest_request_counts_until_its_pass_has_ended(queue: Passes[
     assert queue.oldest() is None
 
 
+async def test_a_request_may_be_due_since_long_before(queue: Passes[str], work: Work, clock: Clock) -> None:
+    queue.request("a")
+    queue.request("a", 5.0)
+    queue.request("a")
+    assert queue.oldest() == 5.0
+    await settle()
+    work.end("a")
+    await settle()
+    assert queue.oldest() is None
+
+
 async def test_a_request_during_a_pass_is_dated_by_itself(queue: Passes[str], work: Work, clock: Clock) -> None:
     queue.request("a")
     await settle()

@@ -84,7 +84,7 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
 
     async def tick() -> None:
         await handlers.started.wait()
-        await freshness.tick(kube, settings.lease_namespace, scopes.oldest, reconciler.unverified.values)
+        await freshness.tick(kube, settings.lease_namespace, handlers.oldest, reconciler.unverified.values)
 
     refresh = Refresh(known, scopes, reconciler.guard.announcements, own, open_store, time.monotonic)
     sweep = Sweep(known, scopes.request, settings.sweep_seconds)

@@ -16,6 +16,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from botocore.parsers import ResponseParserError
 
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 
@@ -23,6 +24,8 @@ from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Tr
 # lease under which it was started (leadership.py: duration less renew deadline).
 # A pass repeats what failed, from a fresh read.
 READ_SECONDS = 3
+Failure = ClientError | BotoCoreError | ResponseParserError  # the last: what answered was not AWS
+FAILURES = (ClientError, BotoCoreError, ResponseParserError)
 LIMITS = Config(
     connect_timeout=1.5,
     read_timeout=READ_SECONDS,
@@ -98,11 +101,11 @@ def translated(place: str) -> Iterator[None]:
     """Raise our errors in the place of AWS's; `place` names the table or path for the message."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except FAILURES as error:
         raise translate(error, place) from error
 
 
-def translate(error: ClientError | BotoCoreError, place: str) -> TenantConfigError:
+def translate(error: Failure, place: str) -> TenantConfigError:
     """Our error for one of AWS's. Messages name the place and AWS's code, never a parameter or a value."""
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return Transient(

@@ -20,13 +20,13 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import HTTPClientError
 
 from tenantconfig.errors import Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.model import Format, Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Delete, Head, Held, Put, written
 from tenantconfig.stores import limits
-from tenantconfig.stores.aws import translate, translated
+from tenantconfig.stores.aws import FAILURES, translate, translated
 from tenantconfig.stores.base import Applied, Gate, always, chunks
 from tenantconfig.stores.items import Item, Rows, entry_item, etag, next_revision
 
@@ -70,7 +70,7 @@ class DynamoDBStore:
                 self._write(Rows(scope), part, head_action(Rows(scope), head, after, changes.generation), gate)
                 head = after
                 applied = acknowledge(applied, part, changes)
-        except (ClientError, BotoCoreError) as error:
+        except FAILURES as error:
             return replace(applied, error=translate(error, self._name))
         except TenantConfigError as error:
             return replace(applied, error=error)

@@ -15,13 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from tenantconfig.errors import Conflict, Reason, TenantConfigError, Transient
 from tenantconfig.model import MANAGED_BY, Scope, Value
 from tenantconfig.plan import Changes, Claim, Contents, Held, Put, written
 from tenantconfig.stores import limits
-from tenantconfig.stores.aws import translate, translated
+from tenantconfig.stores.aws import FAILURES, translate, translated
 from tenantconfig.stores.base import Applied, Gate, always, chunks
 
 MAX_BATCH = 10  # names in one GetParameters or DeleteParameters
@@ -120,7 +118,7 @@ class SSMStore:
                 self._untag(self._parameter(scope, key))
                 released.add(key)
             error = self._unfinished(retyped, resting)
-        except (ClientError, BotoCoreError) as failure:
+        except FAILURES as failure:
             error = translate(failure, self._name)
         except TenantConfigError as failure:
             error = failure
