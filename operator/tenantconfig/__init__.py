@@ -8,6 +8,9 @@ Where a value goes, through the modules:
     client ◄── watch.service ◄── watch.hub ◄── watch.feed ◄───────────────────────────────┘
                (gRPC, identity, access)
 
+What others change in AWS comes back as a pass too: `refresh` has one for a message (`refresh_queue`, sent by
+`refresh_function`), `sweep` for every scope in rotation; `guard` and `drift` say what is put back, and when.
+
 The stores' part of a pass is `storekeeper`'s: `placement` decides, `storecalls` asks the stores,
 within the `rations` of each. `known` and `inputs` say when a resource needs a pass; `conditions` says how it went.
 `acceptance` does for a ConfigStore what `reconcile` does for a TenantConfig, and

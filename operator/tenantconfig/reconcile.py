@@ -124,6 +124,7 @@ class Reconciler:
         done = resource.deleting and failure is None
         if done:
             self._keeper.forget(ref)
+            self.verified.pop(ref, None)
         elif not findings.deferred or outdated(resource.status, findings):
             await self._record(resource, status)
         return self._outcome(resource, findings, failure)

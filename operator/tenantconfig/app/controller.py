@@ -5,7 +5,9 @@ import logging
 import socket
 import time
 import uuid
+from collections.abc import Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
 from prometheus_client import REGISTRY, start_http_server
 
@@ -102,12 +104,20 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
     if consumer is None:
         logger.info("No --refresh-queue-url: changes made in AWS are found by the sweep alone")
     REGISTRY.register(ControllerMetrics(known, reconciler, refresh, sweep, consumer))
-    background = [asyncio.create_task(tick(), name="tick"), asyncio.create_task(look_again(), name="look again")]
+    await until_one_ends(handlers.serve(secrets=secrets), tick(), look_again())
+
+
+async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends, by a signal or by a defect, which is raised; the process begins afresh then."""
+    tasks = [asyncio.create_task(each) for each in work]
     try:
-        await handlers.serve(secrets=secrets)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in background:
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 async def expire(guard: Guard) -> None:
