@@ -34,7 +34,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -147,14 +147,12 @@ def parameter_message(event: Any, path_prefixes: Collection[str]) -> Message | N
     }
 
 
-def send(
-    client: Any, url: str, messages: Mapping[str, Message], pause: Callable[[float], None] = time.sleep
-) -> set[str]:
+def send(client: Any, url: str, messages: Mapping[str, Message]) -> set[str]:
     """Sends to one queue. Returns those that it did not take, by their sequence numbers."""
     waiting = {sequence: _batch_entry(sequence, message) for sequence, message in messages.items()}
     for attempt in range(ATTEMPTS):
         if attempt:
-            pause(PAUSE_SECONDS * 2 ** (attempt - 1))
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         try:
             for entries in _batches(waiting.values()):
                 answer = client.send_message_batch(QueueUrl=url, Entries=entries)
