@@ -209,7 +209,7 @@ def test_three_policies_over_both_stores_show_what_the_stores_hold(system: Syste
     assert standing(found) == {
         "tenant_config_ours": ("Enforce", "Synced", "1"),
         "tenant_config_seed": ("Seed", "Synced", "1"),
-        "tenant_config_seen": ("Observe", "Synced", ""),  # others do not count as we do
+        "tenant_config_seen": ("Observe", "Synced", "~4c55a855"),  # others do not count as we do
         "tenant_config_absent": ("Observe", "Missing", ""),
         "param_config_ours": ("Enforce", "Synced", "1"),
         "param_config_seed": ("Seed", "Synced", "1"),
