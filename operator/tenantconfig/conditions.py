@@ -39,7 +39,7 @@ class Findings:
 
     @property
     def failures(self) -> tuple[TenantConfigError, ...]:
-        others = (self.drift, self.projection_failure)
+        others = (self.projection_failure, self.drift)
         return (*self.store_failures, *(each for each in others if each))
 
 

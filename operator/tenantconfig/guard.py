@@ -33,15 +33,18 @@ class Guard:
 
     def look(self, resource: TenantConfig, works: Iterable[Work]) -> Seen:
         """What others have changed since the status was written. Each change is counted once."""
+        works = list(works)
         now, found = self._clock(), changes(resource, works)
         for each in found:
             if self.announcements.find(resource.ref, resource.scope, each, now):
                 self.foreign[each.kind, each.policy] += 1
         enforced = {each.key for each in resource.entries if each.policy is Policy.ENFORCE}
+        # What moves is never held: it would leave its old place before it is in its new one.
+        staying = {(work.place.location.id, key) for work in works for key in work.place.wanted & enforced}
         waits = {
             each.key: seconds
             for each in found
-            if each.key in enforced and (seconds := self._holds.wait(resource.uid, each.key, now)) > 0
+            if (each.location, each.key) in staying and (seconds := self._holds.wait(resource.uid, each.key, now)) > 0
         }
         return Seen(tuple(found), waits)
 

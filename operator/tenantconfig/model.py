@@ -273,6 +273,12 @@ class Location:
         return dict(self.place).get("assumeRoleArn", "")
 
     @property
+    def name(self) -> str:
+        """The table, or the path without a slash at its end, as events of AWS call it."""
+        place = dict(self.place)
+        return place.get("tableName") or place.get("pathPrefix", "").rstrip("/")
+
+    @property
     def without_role(self) -> tuple[tuple[str, str], ...]:
         """The place, whoever goes there."""
         return tuple(pair for pair in self.place if pair[0] not in ("assumeRoleArn", "sessionTagKey"))

@@ -23,20 +23,20 @@ class OwnWrites:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._writes: dict[tuple[str, Scope, str], OwnWrite] = {}  # oldest first
+        self._writes: dict[tuple[str, str, Scope, str], OwnWrite] = {}  # oldest first
 
-    def note(self, kind: str, location: str, scope: Scope, key: str, mark: str) -> None:
-        """A write was acknowledged."""
+    def note(self, kind: str, place: str, location: str, scope: Scope, key: str, mark: str) -> None:
+        """A write was acknowledged at a location, whose table or path is `place`."""
         now = self._clock()
-        self._writes.pop((kind, scope, key), None)
-        self._writes[kind, scope, key] = OwnWrite(location, mark, now)
+        self._writes.pop((kind, place, scope, key), None)
+        self._writes[kind, place, scope, key] = OwnWrite(location, mark, now)
         while self._writes:
             oldest = next(iter(self._writes))
             if len(self._writes) <= KEPT and now - self._writes[oldest].at < KEPT_SECONDS:
                 break
             del self._writes[oldest]
 
-    def find(self, kind: str, scope: Scope, key: str) -> OwnWrite | None:
-        """The last write to a key; None if there was none of late."""
-        found = self._writes.get((kind, scope, key))
+    def find(self, kind: str, place: str, scope: Scope, key: str) -> OwnWrite | None:
+        """The last write to a key at a table or path; None if there was none of late."""
+        found = self._writes.get((kind, place, scope, key))
         return found if found and self._clock() - found.at < KEPT_SECONDS else None

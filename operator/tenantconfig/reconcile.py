@@ -9,7 +9,7 @@ Deletion is the same with nothing desired.
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from tenantconfig.clock import rfc3339, timestamp
 from tenantconfig.conditions import READY, Findings, judge, worst
 from tenantconfig.drift import Change, as_wanted, drift_error, drifted
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
-from tenantconfig.guard import Guard
+from tenantconfig.guard import Guard, Seen
 from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import (
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after these, by the clock
 RECORD_TRIES = 100  # the status is the memory of what is ours: only edits without a pause keep it from being written
 UNWATCHED_RETRY_SECONDS = 300.0
+TOLD = 5  # changes by others of which one pass tells in Events
 # Nothing that is projected is in doubt: one that does not have the scope says nothing about it, and what others
 # changed in a store does not reach pods.
 VOUCHED = {Reason.SCOPE_CONFLICT, Reason.DRIFTED}
@@ -201,8 +202,9 @@ class Reconciler:
             targets = await self._projector.targets(resource, wanted)
         except TenantConfigError as error:
             return replace(findings, store_failures=(error,))
+        authors = await self._authors(resource, seen)  # before our own write is the last
         works = await self._keeper.apply(resource, works)
-        await self._tell(resource, self.guard.applied(resource, works, seen))
+        await self._tell(resource, self.guard.applied(resource, works, seen), authors)
         findings = found(findings, resource, works)
         if seen.waits:
             until = {key: rfc3339(time.time() + wait, "seconds") for key, wait in seen.waits.items()}
@@ -218,11 +220,16 @@ class Reconciler:
         except TenantConfigError as error:
             return replace(findings, projection_failure=error)
 
-    async def _tell(self, resource: TenantConfig, put_back: Collection[Change]) -> None:
-        """An Event for what others had changed."""
-        for each in put_back:
+    async def _authors(self, resource: TenantConfig, seen: Seen) -> Mapping[str, str]:
+        """By key, who made the first few of the changes that are going to be put back."""
+        few = [each for each in seen.changes if each.version and each.key not in seen.waits][:TOLD]
+        return {each.key: await self._keeper.author(resource, each.location, each.key) for each in few}
+
+    async def _tell(self, resource: TenantConfig, put_back: Sequence[Change], authors: Mapping[str, str]) -> None:
+        """Events for the first few of what others had changed."""
+        for each in put_back[:TOLD]:
             what = f"version {each.version}" if each.version else "its removal"
-            who = await self._keeper.author(resource, each.location, each.key) if each.version else ""
+            who = authors.get(each.key, "")
             message = f"{each.key}: {what} in {each.location}{f' by {who}' if who else ''} was put back"
             await events.warn(self._kube, resource, Reason.DRIFTED.value, message)
 

@@ -113,7 +113,9 @@ class Refresh:
     async def _ours(self, notices: Collection[Notice]) -> set[Notice]:
         """Those after which the store still shows what was written here."""
         written = {
-            notice: each for notice in notices if (each := self._own.find(notice.kind, notice.scope, notice.key))
+            notice: each
+            for notice in notices
+            if (each := self._own.find(notice.kind, notice.place, notice.scope, notice.key))
         }
         if not written:
             return set()

@@ -117,6 +117,9 @@ class Consumer:
             except TenantConfigError as error:
                 failures += 1
                 logger.warning("Messages about changes cannot be received: %s", error)
+            except Exception:  # nobody would notice the end of this thread
+                failures += 1
+                logger.exception("Messages about changes cannot be received by a defect")
             if messages and not ended.is_set():
                 loop.call_soon_threadsafe(take, messages)
                 continue

@@ -101,7 +101,7 @@ class StoreKeeper:
                     work.applied.deleted, ""
                 )
                 for key, mark in marks.items():
-                    self._own.note(location.kind, location.id, resource.scope, key, mark)
+                    self._own.note(location.kind, location.name, location.id, resource.scope, key, mark)
         return done
 
     async def author(self, resource: TenantConfig, location_id: str, key: str) -> str:

@@ -88,8 +88,17 @@ def stored(system: System, tenant: str, key: str) -> str | None:
 
 def tell(system: System, queue: str, tenant: str, key: str, **changes: Any) -> None:
     """The message that the refresh function sends of it."""
-    kind = "ssm" if key.startswith("param") else "dynamodb"
-    message = {"store": kind, "tenant": tenant, "environment": "", "service": "", "key": key, "time": "", **changes}
+    kind, place = ("ssm", "/tenant-config") if key.startswith("param") else ("dynamodb", TABLE)
+    message = {
+        "store": kind,
+        "place": place,
+        "tenant": tenant,
+        "environment": "",
+        "service": "",
+        "key": key,
+        "time": "",
+        **changes,
+    }
     system.aws.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(message))
 
 

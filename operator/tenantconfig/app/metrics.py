@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable
+from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tenantconfig.inputs import Facts
 from tenantconfig.known import Known
 from tenantconfig.reconcile import Reconciler
 from tenantconfig.refresh import Refresh
@@ -58,7 +60,7 @@ class ControllerMetrics(Collector):
     def _ages(self) -> Iterable[Metric]:
         """How long ago each scope was seen to be as it should; since the start, of what was not looked at yet."""
         now, verified = time.monotonic(), self._reconciler.verified
-        ages = sorted(now - verified.get(facts.ref, self._started) for facts in self._known.all())
+        ages = sorted(now - verified.get(facts.ref, max(self._started, born(facts))) for facts in self._known.all())
         buckets = [(str(limit), float(sum(age <= limit for age in ages))) for limit in AGES_SECONDS]
         about = "How long ago scopes were verified."
         yield GaugeHistogramMetricFamily(
@@ -67,3 +69,8 @@ class ControllerMetrics(Collector):
         yield GaugeMetricFamily(
             "tenantconfig_scope_verified_age_max_seconds", "Of the one that was longest ago.", max(ages, default=0.0)
         )
+
+
+def born(facts: Facts) -> float:
+    """When a resource was made, as the monotonic clock counts."""
+    return time.monotonic() - (time.time() - datetime.fromisoformat(facts.created).timestamp())
