@@ -51,15 +51,15 @@ class Keys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched_at = -math.inf
         self._tried_at = -math.inf
-        self._lock = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
 
     async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
         """The key, fetched first if it is unknown or what is known is old. Raises TokenRefused, KeysUnavailable."""
-        on_its_way = kid not in self._keys and self._lock.locked()
-        if on_its_way or self._wanted(kid):
-            async with self._lock:
-                if self._wanted(kid):
-                    await self._refresh()
+        wanted = self._wanted(kid)
+        if wanted and self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
+        if self._refreshing and (wanted or kid not in self._keys):
+            await asyncio.shield(self._refreshing)  # who asks may go away: others wait for the same keys
         if self._fetched_at == -math.inf:
             raise KeysUnavailable(f"the keys of issuer {self.issuer.name} cannot be fetched at the moment")
         key = self._keys.get(kid)
@@ -81,6 +81,8 @@ class Keys:
             self._fetched_at = self._clock()
         except Exception as error:  # whatever the callable raises: what is known goes on being used
             logger.warning("cannot fetch the keys of issuer %s: %s", self.issuer.name, error)
+        finally:
+            self._refreshing = None
 
 
 class Verifier:

@@ -29,6 +29,10 @@ RULES: Mapping[str, Callable[[Any], bool]] = {
     "[has(self.dynamodb), has(self.ssm), has(self.plugin)].exists_one(it, it)": (
         lambda self: sum(kind in self for kind in ("dynamodb", "ssm", "plugin")) == 1
     ),
+    "!has(self.sessionTagKey) || has(self.assumeRoleArn)": (
+        lambda self: "sessionTagKey" not in self or "assumeRoleArn" in self
+    ),
+    "!self.matches('^(?i:aws:)')": lambda self: not re.match(r"(?i:aws:)", self),
     "!self.matches('^/(?i:aws|ssm)')": lambda self: not re.match(r"/(?i:aws|ssm)", self),
     "!(has(self.valueFrom) && has(self.policy) && self.policy == 'Observe')": (
         lambda self: not ("valueFrom" in self and self.get("policy") == "Observe")

@@ -253,6 +253,16 @@ async def test_tokens_that_come_while_the_keys_are_on_their_way_wait_for_them(lo
     assert login.fetched == 1 + known
 
 
+async def test_who_goes_away_while_the_keys_are_on_their_way_keeps_nobody_from_them(login: Login) -> None:
+    login.answers.clear()
+    asking = asyncio.create_task(login.verifier.verify(login.signer.token("tenantconfig")))
+    await login.asked.wait()
+    asking.cancel()
+    login.answers.set()
+    await login.verifier.verify(login.signer.token("tenantconfig"))
+    assert login.fetched == 1
+
+
 async def test_keys_are_fetched_once_and_again_for_an_unknown_one_after_the_cool_down(login: Login) -> None:
     for _ in range(3):
         await login.verifier.verify(login.signer.token("tenantconfig"))

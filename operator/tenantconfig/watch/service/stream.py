@@ -138,6 +138,7 @@ class Stream:
         self._unsubscribe(scope)
         if refusal := self._full():  # the client asks without reading the answers
             self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
+            return
         self._denied[scope] = reason
         self.wake()
 
