@@ -28,3 +28,17 @@ def test_metrics_are_served_beside_it() -> None:
     status, text = get(probes.serve(0, lambda: False), "/metrics")
     assert status == HTTPStatus.OK
     assert b"python_info" in text
+
+
+def test_private_views_are_for_this_host_alone() -> None:
+    answer = probes.application(lambda: True, {"/delivery": lambda query: "who has what"}, private=True)
+    said: list[str] = []
+
+    def ask(address: str) -> bytes:
+        environ = {"PATH_INFO": "/delivery", "QUERY_STRING": "", "REMOTE_ADDR": address}
+        return b"".join(answer(environ, lambda status, headers, *_: said.append(status)))  # type: ignore[arg-type]
+
+    assert b"who has what" in ask("127.0.0.1")
+    for address in ("10.0.0.7", "", "127.0.0.1.example"):
+        assert b"who has what" not in ask(address)
+    assert said == ["200 OK", *["403 Forbidden"] * 3]

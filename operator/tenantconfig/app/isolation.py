@@ -124,6 +124,10 @@ class _Denied(Exception):
     """The server denies one scope of a stream."""
 
 
+class _Silent(Exception):
+    """The server ends a stream without a word: that is no refusal."""
+
+
 def _bearer(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),) if token else ()
 
@@ -146,7 +150,7 @@ async def _answer(call: Any, scope: Scope) -> str:
             if kind == "denied":
                 raise _Denied
             return f"answered with {kind}"
-    raise _Denied
+    raise _Silent
 
 
 class Objects:
@@ -234,7 +238,9 @@ async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try) -> 
     try:
         return Result(attempt, Outcome.BREACH, await ask())
     except _Denied:
-        return Result(attempt, Outcome.REFUSED, "Denied")
+        return Result(attempt, Outcome.REFUSED if expected is DENIED else Outcome.UNTRIED, "Denied")
+    except _Silent:
+        return Result(attempt, Outcome.UNTRIED, "the stream ended without a word")
     except grpc.aio.AioRpcError as error:
         refused = error.code() is expected
         detail = error.code().name if refused else f"{error.code().name}: {error.details()}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 READY_PATH = "/ready"
+LOOPBACK = {"127.0.0.1", "::1"}
 NO_VIEWS: "Mapping[str, View]" = {}
 
 
@@ -35,19 +36,36 @@ class _Silent(WSGIRequestHandler):
 View = Callable[[Mapping[str, str]], object]  # from the query's parameters to what is shown as JSON
 
 
-def serve(port: int, ready: Callable[[], bool], views: Mapping[str, View] = NO_VIEWS, host: str = "") -> int:
-    """Answer in threads of their own for as long as the process lives; returns the port. Raises OSError."""
-    server = make_server(host, port, application(ready, views), server_class=_Server, handler_class=_Silent)
+def serve(
+    port: int,
+    ready: Callable[[], bool],
+    views: Mapping[str, View] = NO_VIEWS,
+    host: str = "",
+    *,
+    private: bool = False,
+) -> int:
+    """Answer in threads of their own for as long as the process lives; returns the port. Raises OSError.
+
+    `private` views are for those who come from this host alone, as `kubectl port-forward` does.
+    """
+    answer = application(ready, views, private=private)
+    server = make_server(host, port, answer, server_class=_Server, handler_class=_Silent)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     return server.server_port
 
 
-def application(ready: Callable[[], bool], views: Mapping[str, View] = NO_VIEWS) -> "WSGIApplication":
+def application(
+    ready: Callable[[], bool], views: Mapping[str, View] = NO_VIEWS, *, private: bool = False
+) -> "WSGIApplication":
     """Readiness as `ready` says at the time, and the views by their paths, beside the metrics."""
     metrics: WSGIApplication = make_wsgi_app()
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if view := views.get(environ["PATH_INFO"]):
+        view = views.get(environ["PATH_INFO"])
+        if view and private and environ.get("REMOTE_ADDR") not in LOOPBACK:
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"for this host alone: use kubectl port-forward\n"]
+        if view:
             start_response("200 OK", [("Content-Type", "application/json")])
             return [json.dumps(view(dict(parse_qsl(environ["QUERY_STRING"])))).encode(), b"\n"]
         if environ["PATH_INFO"] != READY_PATH:

@@ -141,7 +141,7 @@ def _expose(port: int, hub: Hub, service: WatchService, server: Server) -> None:
     REGISTRY.register(Streams())
     try:
         views = {"/delivery": lambda query: asked(delivered(query.get("tenant", "")))}
-        probes.serve(port, lambda: server.ready, views)
+        probes.serve(port, lambda: server.ready, views, private=True)
     except OSError as error:
         raise Failure(f"cannot serve metrics on port {port}: {error.strerror}") from None
 
