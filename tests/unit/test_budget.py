@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tenantconfig.stores.budget import PATIENCE_SECONDS, RECOVERY_SECONDS, SLOWEST, Budget, Place
@@ -310,6 +310,7 @@ def test_who_has_left_begins_anew() -> None:
     need=needs,
     rate=st.sampled_from([0.4, 3.0, 10.0, 25.0]),
 )
+@example(before=[("a", 11, 0.0), ("a", 10, 0.0)], need=11, rate=0.4)
 def test_what_is_said_of_a_place_is_what_happens_when_nobody_else_joins(
     before: list[tuple[str, int, float]], need: int, rate: float
 ) -> None:

@@ -168,7 +168,8 @@ class Budget(Generic[K]):
         if former := self._latest.get(key):
             due = min(due, former.due + PATIENCE_SECONDS * max(0, need - former.need))
         self._number += 1
-        self._latest[key] = _Waiting(due, self._number, key, tenant, need)
+        number = former.number if former and due == former.due else self._number  # it keeps its place among equals
+        self._latest[key] = _Waiting(due, number, key, tenant, need)
         insort(self._line, self._latest[key])
         return self._latest[key]
 
