@@ -69,11 +69,10 @@ class Holds:
             return 0.0
         return max(0.0, last + hold_seconds(times) - now)
 
-    def put_back(self, uid: str, key: str, now: float) -> int:
-        """Note that it was; returns how many times that makes."""
+    def put_back(self, uid: str, key: str, now: float) -> None:
+        """Note that it was."""
         times, _ = self._holds.get((uid, key), (0, 0.0))
         self._holds[uid, key] = times + 1, now
-        return times + 1
 
     def expire(self, now: float) -> None:
         """Forget what nobody touches any more."""

@@ -108,10 +108,7 @@ class Reconciler:
         began = time.time()
         resource = await resources.read(self._kube, ref)
         if resource is None or (not resource.deleting and not resource.finalized):
-            self.unverified.pop(ref, None)
-            self.verified.pop(ref, None)
-            self._waiting.pop(ref, None)
-            self._keeper.forget(ref)
+            self._forget(ref)
             return Outcome()  # gone, or kopf calls again when the finalizer is in place
         if waiting := self._still_waiting(resource):
             return waiting
@@ -124,8 +121,7 @@ class Reconciler:
         status = judge(findings, resource.status, timestamp())
         done = resource.deleting and failure is None
         if done:
-            self._keeper.forget(ref)
-            self.verified.pop(ref, None)
+            self._forget(ref)
         elif not findings.deferred or outdated(resource.status, findings):
             await self._record(resource, status)
         return self._outcome(resource, findings, failure)
@@ -145,6 +141,13 @@ class Reconciler:
         stamp, outcome = self._waiting.get(resource.ref, (None, None))
         unchanged = stamp == self._keeper.stamp(resource)
         return outcome if unchanged and not self._keeper.has_turn(resource.ref) else None
+
+    def _forget(self, ref: ResourceRef) -> None:
+        """There is nothing of the resource any more."""
+        self.unverified.pop(ref, None)
+        self.verified.pop(ref, None)
+        self._waiting.pop(ref, None)
+        self._keeper.forget(ref)
 
     def _end(self, ref: ResourceRef) -> None:
         self._waiting.pop(ref, None)
@@ -175,8 +178,8 @@ class Reconciler:
             logger.exception("The pass over %s failed by a defect", resource.ref)
             message = f"a defect of the operator ({type(error).__name__}): its log has the traceback"
             findings = self._unchanged(resource)
-            inputs = findings.inputs.removesuffix(UNSURE) + UNSURE
-            return replace(findings, inputs=inputs, store_failures=(Transient(Reason.INTERNAL, message),))
+            unsure = findings.inputs.removesuffix(UNSURE) + UNSURE
+            return replace(findings, inputs=unsure, store_failures=(Transient(Reason.INTERNAL, message),))
 
     def _remember(self, resource: TenantConfig, failure: TenantConfigError | None, began: float) -> None:
         if failure is None or failure.reason is Reason.DRIFTED:
@@ -248,8 +251,9 @@ class Reconciler:
 
     def _unchanged(self, resource: TenantConfig) -> Findings:
         status = resource.status
-        used = inputs(Facts.of(resource), self._around) + ("" if self._keeper.accounted(resource) else UNSURE)
-        return Findings(resource.generation, used, status.version, status.entries, status.locations)
+        used = inputs(Facts.of(resource), self._around)
+        noted = used if self._keeper.accounted(resource, used) else used + UNSURE
+        return Findings(resource.generation, noted, status.version, status.entries, status.locations)
 
     async def _desired(self, resource: TenantConfig) -> Mapping[str, list[Desired]]:
         """What is wanted, by location id. Raises when not all of it can be."""

@@ -64,11 +64,12 @@ class StoreKeeper:
         Raises Stalled, before anything is written, if any of it cannot be. A place that
         does not answer is left out of the plan, and says so.
         """
-        accounted = self.accounted(resource)
+        used = inputs(Facts.of(resource), self._around)
+        accounted = self.accounted(resource, used)
         places = await self._places(resource, desired, accounted=accounted)
         refuse_entries(places, resource)
         status = resource.status
-        settled = status.ready and status.inputs == inputs(Facts.of(resource), self._around)
+        settled = status.ready and status.inputs == used
         claims = [self._claim(resource, place, accounted=accounted) for place in places]
         readings = [
             reading(resource, place, claim, settled=settled) for place, claim in zip(places, claims, strict=True)
@@ -115,9 +116,8 @@ class StoreKeeper:
         except TenantConfigError:
             return ""
 
-    def accounted(self, resource: TenantConfig) -> bool:
-        """Whether the status tells of all that earlier passes wrote."""
-        used = inputs(Facts.of(resource), self._around)
+    def accounted(self, resource: TenantConfig, used: str) -> bool:
+        """Whether the status tells of all that earlier passes wrote; `used` is the hash of the inputs as they are."""
         remembered = self._accounted.get(resource.ref) == resource.uid
         return accounts(resource, used, self._around.locations(), remembered=remembered)
 

@@ -267,8 +267,9 @@ class Installation:
             keeper = StoreKeeper(self.known, self.cluster, self._open, calls)
             if self._remembers:
                 keeper.recorded(resource, status)
-            used = inputs(Facts.of(resource), self.known) + ("" if keeper.accounted(resource) else UNSURE)
-            findings = Findings(resource.generation, used, status.version, status.entries, status.locations)
+            used = inputs(Facts.of(resource), self.known)
+            noted = used if keeper.accounted(resource, used) else used + UNSURE
+            findings = Findings(resource.generation, noted, status.version, status.entries, status.locations)
             try:
                 works = await keeper.plan(resource, self._desired())
             except TenantConfigError as error:
