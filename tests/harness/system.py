@@ -6,7 +6,8 @@ exactly the service accounts that their Deployments name.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,6 +184,22 @@ class System:
             environment=variables,
             keep=self.keep,
         )
+
+
+@contextmanager
+def running(directory: Path, aws: LocalAws, dynamodb: LocalAws, **options: Any) -> Iterator[System]:
+    """Controller and watch server over a control plane of their own, until the end; `options` are System's."""
+    plane = ControlPlane.start(directory / "control-plane")
+    try:
+        system = System(directory, plane, aws, dynamodb, requests_per_second=1000, **options)
+        try:
+            system.start_controller()
+            system.start_watch_server()
+            yield system
+        finally:
+            system.stop()
+    finally:
+        plane.stop()
 
 
 def is_ready(body: Mapping[str, Any]) -> bool:

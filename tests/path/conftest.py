@@ -7,8 +7,7 @@ import pytest
 
 from harness.aws import LocalAws, Moto
 from harness.cluster import namespace
-from harness.controlplane import ControlPlane
-from harness.system import System
+from harness.system import System, running
 
 _numbers = itertools.count(1)
 
@@ -17,13 +16,8 @@ _numbers = itertools.count(1)
 def system(tmp_path_factory: pytest.TempPathFactory, moto: Moto, dynamodb_local: LocalAws) -> Iterator[System]:
     """Controller and watch server over a control plane of their own: what other tests leave is not theirs."""
     directory = tmp_path_factory.mktemp("system")
-    plane = ControlPlane.start(directory / "control-plane")
-    system = System(directory, plane, moto, dynamodb_local, requests_per_second=1000)
-    system.start_controller()
-    system.start_watch_server()
-    yield system
-    system.stop()
-    plane.stop()
+    with running(directory, moto, dynamodb_local) as system:
+        yield system
 
 
 @pytest.fixture

@@ -170,6 +170,17 @@ class Jwks:
         self._certificate = site.authority.issue("jwks")
         self._server: HTTPServer | None = None
 
+    def entry(self, tenant: str) -> dict[str, Any]:
+        """Its entry of an issuers file, which lets it speak for one tenant."""
+        return {
+            "name": "login",
+            "issuer": self.issuer.issuer,
+            "audiences": [AUDIENCE],
+            "jwksUri": f"https://{HOST}:{self.port}/keys",
+            "tenants": [tenant],
+            "tenantClaim": ["tenant"],
+        }
+
     def start(self) -> None:
         jwks = self
 
@@ -208,16 +219,8 @@ def jwks(site: Site) -> Iterator[Jwks]:
 def test_an_issuer_that_is_down_at_start_rotates_its_key_and_goes_down_again(
     site: Site, home: Home, jwks: Jwks, tmp_path: Path
 ) -> None:
-    entry = {
-        "name": "login",
-        "issuer": jwks.issuer.issuer,
-        "audiences": [AUDIENCE],
-        "jwksUri": f"https://{HOST}:{jwks.port}/keys",
-        "tenants": [home.name],
-        "tenantClaim": ["tenant"],
-    }
     issuers, port = tmp_path / "issuers.yaml", free_port()
-    issuers.write_text(yaml.safe_dump([*yaml.safe_load((BASE / "issuers.yaml").read_text()), entry]))
+    issuers.write_text(yaml.safe_dump([*yaml.safe_load((BASE / "issuers.yaml").read_text()), jwks.entry(home.name)]))
     trusted = {"SSL_CERT_FILE": str(site.authority.ca_file)}
     with (
         site.start(port, f"https-{port}", f"--issuers={issuers}", environment=trusted),
@@ -250,16 +253,8 @@ def test_an_issuer_that_is_down_at_start_rotates_its_key_and_goes_down_again(
 def test_no_server_is_taken_for_the_issuer_without_a_certificate_that_is_trusted(
     site: Site, home: Home, jwks: Jwks, tmp_path: Path
 ) -> None:
-    entry: dict[str, Any] = {
-        "name": "login",
-        "issuer": jwks.issuer.issuer,
-        "audiences": [AUDIENCE],
-        "jwksUri": f"https://{HOST}:{jwks.port}/keys",
-        "tenants": [home.name],
-        "tenantClaim": ["tenant"],
-    }
     issuers, port = tmp_path / "issuers.yaml", free_port()
-    issuers.write_text(yaml.safe_dump([entry]))
+    issuers.write_text(yaml.safe_dump([jwks.entry(home.name)]))
     jwks.start()
     with site.start(port, f"https-{port}", f"--issuers={issuers}"), site_channel(site, port) as channel:
         request = pb.GetSnapshotRequest(scope=message(home.scope))

@@ -12,8 +12,7 @@ from harness import cluster
 from harness.api import Object
 from harness.aws import LocalAws, Moto
 from harness.cluster import namespace
-from harness.controlplane import ControlPlane
-from harness.system import TABLE, System, condition, is_ready, versions
+from harness.system import TABLE, System, condition, is_ready, running, versions
 from harness.wait import wait_for
 
 pytestmark = pytest.mark.timeout(300)
@@ -39,18 +38,8 @@ def refreshed(
 ) -> Iterator[System]:
     """An installation that hears of changes, and looks at everything every few seconds."""
     directory = tmp_path_factory.mktemp("refreshed")
-    plane = ControlPlane.start(directory / "control-plane")
-    system = System(
-        *(directory, plane, moto, dynamodb_local),
-        requests_per_second=1000,
-        sweep_seconds=ROTATION,
-        refresh_queue_url=queue,
-    )
-    system.start_controller()
-    system.start_watch_server()
-    yield system
-    system.stop()
-    plane.stop()
+    with running(directory, moto, dynamodb_local, sweep_seconds=ROTATION, refresh_queue_url=queue) as system:
+        yield system
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ import pytest
 from harness import cluster
 from harness.aws import LocalAws, Moto
 from harness.cluster import namespace
-from harness.controlplane import ControlPlane
 from harness.lambda_service import Faults, LambdaService
-from harness.system import TABLE, System, is_ready
+from harness.system import TABLE, System, is_ready, running
 from harness.wait import wait_for
 from path.test_refresh import metric, write
 from tenantconfig.client import Change, connect
@@ -45,19 +44,10 @@ def told(
     tmp_path_factory: pytest.TempPathFactory, moto: Moto, dynamodb_local: LocalAws, queue: str
 ) -> Iterator[System]:
     directory = tmp_path_factory.mktemp("told")
-    plane = ControlPlane.start(directory / "control-plane")
-    system = System(
-        *(directory, plane, moto, dynamodb_local),
-        requests_per_second=1000,
-        sweep_seconds=ROTATION,
-        refresh_queue_url=queue,
-        command=(sys.executable, "-c", HASTY.format(due=DUE_SECONDS)),
-    )
-    system.start_controller()
-    system.start_watch_server()
-    yield system
-    system.stop()
-    plane.stop()
+    command = (sys.executable, "-c", HASTY.format(due=DUE_SECONDS))
+    options = {"sweep_seconds": ROTATION, "refresh_queue_url": queue, "command": command}
+    with running(directory, moto, dynamodb_local, **options) as system:
+        yield system
 
 
 class Subscriber:
