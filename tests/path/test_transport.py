@@ -1,12 +1,17 @@
-"""What the transport does by itself: a connection that has grown old, as a client sees it. Real TLS, one process."""
+"""What the transport does by itself, as a client sees it: old connections, unread answers. Real TLS, one process."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from harness.certificates import CertificateAuthority, TokenIssuer
 from tenantconfig.client import Changed, Connection, Disconnected, View, watch
@@ -16,17 +21,21 @@ from tenantconfig.model import Scope, Snapshot, Version, digest
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.service import server as transport
 from tenantconfig.watch.service.calls import WatchService
+from tenantconfig.watch.service.quota import OPEN_TO_ALL_PER_ADDRESS, UNREAD_ANSWERS
 from tenantconfig.watch.service.server import CertificateFiles, Server
 from tenantconfig.watch.standing import Standing
+from tenantconfig.watch.v1 import codec
+from tenantconfig.watch.v1 import watch_pb2 as pb
 
 SCOPE = Scope("acme")
 AUDIENCE = "tenantconfig"
 TIMEOUT = 60
-AGE = {"grpc.max_connection_age_ms": 1000, "grpc.max_connection_age_grace_ms": 500}
+YOUNG = {"grpc.max_connection_age_ms": 1000, "grpc.max_connection_age_grace_ms": 500}
+UNREAD = (("grpc.http2.lookahead_bytes", 16384), ("grpc.http2.bdp_probe", 0))  # nothing is taken before it is read
 
 
-def publish(hub: Hub, revision: int) -> None:
-    entries = {"key": str(revision)}
+def publish(hub: Hub, revision: int, size: int = 0) -> None:
+    entries = {"key": str(revision) + size * "."}
     version = Version(revision, digest(entries))
     hub.settle(SCOPE, Standing(Snapshot(SCOPE, version, entries), version=version))
 
@@ -39,10 +48,18 @@ def hub() -> Hub:
 
 
 @pytest.fixture
-async def connection(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connection]:
-    """To a server whose connections grow no older than a second and a half."""
-    monkeypatch.setattr(transport, "OPTIONS", tuple((dict(transport.OPTIONS) | AGE).items()))
-    login = TokenIssuer("https://login.example")
+def young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections grow no older than a second and a half."""
+    monkeypatch.setattr(transport, "OPTIONS", tuple((dict(transport.OPTIONS) | YOUNG).items()))
+
+
+@pytest.fixture(scope="module")
+def login() -> TokenIssuer:
+    return TokenIssuer("https://login.example")
+
+
+@pytest.fixture
+async def connection(tmp_path: Path, hub: Hub, login: TokenIssuer) -> AsyncIterator[Connection]:
     issuer = Issuer("login", login.issuer, frozenset({AUDIENCE}), tenants=frozenset({"acme"}), tenant_claim=("tenant",))
 
     async def fetch() -> dict[str, object]:
@@ -62,6 +79,7 @@ async def connection(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) 
     await server.stop()
 
 
+@pytest.mark.usefixtures("young")
 async def test_a_connection_that_has_grown_old_is_replaced_and_every_change_arrives(
     hub: Hub, connection: Connection
 ) -> None:
@@ -78,3 +96,79 @@ async def test_a_connection_that_has_grown_old_is_replaced_and_every_change_arri
                 if len(lost) == 3:
                     break
     assert not any(each.lasting for each in lost)
+
+
+def channel_to(connection: Connection) -> grpc.aio.Channel:
+    """One on which the server cannot send ahead of who reads."""
+    assert connection.ca_file
+    credentials = grpc.ssl_channel_credentials(connection.ca_file.read_bytes())
+    return grpc.aio.secure_channel(connection.server, credentials, options=UNREAD)
+
+
+async def first_to_end(calls: list[Any]) -> Any:
+    codes = {asyncio.ensure_future(call.code()): call for call in calls}
+    done, _ = await asyncio.wait(codes, timeout=TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+    return codes[done.pop()]
+
+
+async def test_who_asks_and_does_not_read_makes_a_server_keep_so_many_answers_and_no_more(
+    hub: Hub, connection: Connection, login: TokenIssuer
+) -> None:
+    publish(hub, 1, size=500_000)
+    question = pb.GetSnapshotRequest(scope=codec.write_scope(SCOPE)).SerializeToString()
+    most = UNREAD_ANSWERS // 4
+    async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
+        ask: Any = channel.unary_stream("/tenantconfig.watch.v1.WatchService/GetSnapshot")
+        calls = [ask(question, metadata=connection.metadata()) for _ in range(most + 1)]
+        refused = await first_to_end(calls)
+        assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await refused.details() == f"a client has at most {most} unread answers here"
+        calls.remove(refused)
+
+        another = ask(
+            question, metadata=(("authorization", f"Bearer {login.token(AUDIENCE, sub='b', tenant='acme')}"),)
+        )
+        answers = [await call.read() for call in (another, *calls)]
+        assert len(answers[0]) > 500_000
+        assert set(answers) == {answers[0]}
+        assert pb.GetSnapshotResponse.FromString(answers[0]).snapshot.version.revision == 1
+        while await ask(question, metadata=connection.metadata()).read() is grpc.aio.EOF:
+            pass  # what was read makes room once the server has noticed
+
+
+@pytest.mark.parametrize(
+    ("method", "question"),
+    [
+        ("/grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest()),
+        (
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            reflection_pb2.ServerReflectionRequest(list_services=""),
+        ),
+    ],
+)
+async def test_an_address_has_so_many_calls_without_a_token_and_no_more(
+    hub: Hub, connection: Connection, method: str, question: Any
+) -> None:
+    publish(hub, 1)
+    async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
+        ask: Any = channel.stream_stream(method)
+
+        async def questions() -> AsyncIterator[bytes]:
+            yield question.SerializeToString()
+            await asyncio.Event().wait()
+
+        def asked() -> Any:
+            return ask(questions())
+
+        calls = [asked() for _ in range(OPEN_TO_ALL_PER_ADDRESS)]
+        for call in calls:
+            assert await call.read()
+        assert await asked().code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert await check(health_pb2.HealthCheckRequest().SerializeToString())
+        async with aclosing(watch(connection, View([SCOPE]))) as events:
+            while not isinstance(await anext(events), Changed):
+                pass
+        calls[0].cancel()
+        while await asked().read() is grpc.aio.EOF:  # until the server has noticed
+            pass

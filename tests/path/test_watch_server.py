@@ -749,9 +749,9 @@ async def test_a_client_that_takes_nothing_is_sent_away_and_holds_up_nobody(
 
 @pytest.fixture
 async def small(site: Site, home: Home) -> AsyncIterator[Callable[[str], Stream]]:
-    """Opens streams at a server that takes three, two of them of one peer, and twenty subscriptions of one."""
+    """Opens streams at a server that takes four, two of them of one peer, and twenty subscriptions of one."""
     port, calls = free_port(), []
-    with site.start(port, f"small-{port}", "--max-streams=3", "--max-streams-per-peer=2"):
+    with site.start(port, f"small-{port}", "--max-streams=4", "--max-streams-per-peer=2"):
         credentials = grpc.ssl_channel_credentials(site.authority.ca_file.read_bytes())
         async with grpc.aio.secure_channel(f"{HOST}:{port}", credentials) as channel:
 
@@ -768,8 +768,9 @@ async def test_no_peer_has_more_streams_than_its_share_and_all_together_no_more_
     site: Site, home: Home, small: Callable[[str], Stream]
 ) -> None:
     home.publish(1, {"key": "one"})
-    tokens = [site.login.token(AUDIENCE, sub=name, **ACME) for name in ("one", "two")]
-    taken = [small(home.token), small(home.token), small(tokens[0])]
+    tokens = [site.login.token(AUDIENCE, sub=name, **ACME) for name in ("one", "two", "three")]
+    globex = site.login.token(AUDIENCE, sub="four", **(ACME | {"custom:tenantId": "globex"}))
+    taken = [small(home.token), small(home.token), small(tokens[0]), small(tokens[1])]
     for each in taken[:2]:
         await each.subscribe(home.scope)
         await each.version()
@@ -777,11 +778,16 @@ async def test_no_peer_has_more_streams_than_its_share_and_all_together_no_more_
     await refused.subscribe(home.scope)
     assert await refused.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "a client has at most 2 streams here")
 
-    await taken[2].subscribe(Scope("acme"))
-    assert await taken[2].absent() == "NOT_FOUND"
-    refused = small(tokens[1])
-    await refused.subscribe(Scope("acme"))
-    assert await refused.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the server has 3 streams, and no more")
+    for each in taken[2:]:
+        await each.subscribe(Scope("acme"))
+        assert await each.absent() == "NOT_FOUND"
+    for token, scope, reason in (
+        (tokens[2], "acme", "clients with the same rights have at most 2 streams here"),
+        (globex, "globex", "the server has 4 streams, and no more"),
+    ):
+        refused = small(token)
+        await refused.subscribe(Scope(scope))
+        assert await refused.ended() == (grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
 
     home.write(2, {"key": "two"})
     for each in taken[:2]:
@@ -789,7 +795,7 @@ async def test_no_peer_has_more_streams_than_its_share_and_all_together_no_more_
     taken[2].call.cancel()
     async with asyncio.timeout(TIMEOUT):
         while True:  # the place is free once the server has noticed
-            late = small(tokens[1])
+            late = small(tokens[2])
             await late.subscribe(Scope("acme"))
             with suppress(AssertionError):
                 assert await late.absent() == "NOT_FOUND"

@@ -328,3 +328,14 @@ def test_a_watched_scope_is_not_forgotten(hub: Hub, stream: Stream) -> None:
     stream.watcher.close()
     assert hub.forget(SCOPE)
     assert hub.standing(SCOPE).absent is AbsentReason.NOT_FOUND
+
+
+def test_a_version_that_is_refused_again_and_again_is_news_once(hub: Hub, stream: Stream) -> None:
+    hub.settle(SCOPE, serving(5))
+    stream.watcher.subscribe(SCOPE)
+    stream.replies()
+    told = [stream.watcher.acknowledge(SCOPE, version(5), error) for error in ("bad", "worse", "", "bad")]
+    assert told == [True, False, False, False]
+    hub.settle(SCOPE, serving(6))
+    stream.replies()
+    assert stream.watcher.acknowledge(SCOPE, version(6), "bad")

@@ -227,15 +227,17 @@ class Watcher:
             self._owed.pop(scope, None)
             self._paying.pop(scope, None)
 
-    def acknowledge(self, scope: Scope, version: Version, error: str) -> None:
-        """Record what became of a version."""
+    def acknowledge(self, scope: Scope, version: Version, error: str) -> bool:
+        """Record what became of a version; returns whether it was refused, and had not been before."""
         subscription = self.subscriptions.get(scope)
-        if subscription:
-            subscription.error = error
-            if error:
-                subscription.whole = True
-            else:
-                subscription.acknowledged = version
+        if subscription is None:
+            return False
+        subscription.error = error
+        if not error:
+            subscription.acknowledged = version
+            return False
+        news, subscription.whole = not subscription.whole, True
+        return news
 
     def owe(self, subscription: Subscription) -> None:
         if not subscription.owed:

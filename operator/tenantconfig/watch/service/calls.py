@@ -16,7 +16,7 @@ from tenantconfig.identity import KeysUnavailable, TokenRefused, Verifier
 from tenantconfig.model import Claims
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.service.encoding import snapshot_response
-from tenantconfig.watch.service.quota import Limits, Quota, peer_of
+from tenantconfig.watch.service.quota import UNREAD_ANSWERS, Limits, Quota, peer_of
 from tenantconfig.watch.service.stream import End, Stream
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
@@ -61,6 +61,7 @@ class WatchService:
         self.streams: set[Stream] = set()
         self.subscriptions = Quota("subscriptions", limits.subscriptions, limits.subscriptions_per_peer)
         self._places = Quota("streams", limits.streams, limits.streams_per_peer)
+        self._answers = Quota("unread answers", UNREAD_ANSWERS, UNREAD_ANSWERS // 4)
         self._hub = hub
         self._verifier = verifier
         self._rights = rights
@@ -144,7 +145,7 @@ class WatchService:
         claims = await self._admit(context)
         if self._draining:
             raise Refused(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
-        peer = peer_of(context.peer(), claims.issuer, claims.subject)
+        peer = peer_of(context.peer(), claims)
         if refusal := self._places.take(peer):
             self.ended["refused"] += 1
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
@@ -189,17 +190,27 @@ class WatchService:
             reason = denial(claims, scope, self._rights)
             if reason:
                 raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason)
+            self._hold_answer(claims, context)
         except codec.Malformed as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Refused as refused:
             await context.abort(*refused.end)
         return snapshot_response(self._hub, scope, codec.read_version(request.known))
 
+    def _hold_answer(self, claims: Claims, context: Context) -> None:
+        """Count the answer until the client has taken it, or is gone."""
+        peer = peer_of(context.peer(), claims)
+        if refusal := self._answers.take(peer):
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
+        context.add_done_callback(lambda _: self._answers.give(peer))  # type: ignore[arg-type]  # the stubs'
+
 
 async def _read(stream: Stream, requests: AsyncIterator[pb.WatchRequest]) -> None:
     """Take requests until the client has no more; it may go on listening then."""
     try:
         async for request in requests:
+            if stream.end:
+                return
             stream.take(request)
     except asyncio.CancelledError:
         raise

@@ -16,16 +16,16 @@ def snapshot_response(hub: Hub, scope: Scope, known: Version | None) -> bytes:
     """The answer to GetSnapshot."""
     response = pb.GetSnapshotResponse()
     reply = hub.reply(scope, known)
-    if reply and reply.published:
-        response.snapshot.CopyFrom(codec.write_snapshot(reply.published.snapshot))
-    elif reply and reply.say is Say.CURRENT:
+    if reply and reply.say is Say.CURRENT:
         response.current.CopyFrom(_current(reply))
-    elif reply:
+    elif reply and not reply.published:
         response.absent.CopyFrom(_absent(reply))
     stale = hub.stale(scope, known)
     if stale:
         response.stale.CopyFrom(_stale_scope(scope, stale))
-    return response.SerializeToString()
+    # A snapshot is field 1 here and in a WatchResponse: the same bytes, made once for both.
+    whole = encode_reply(reply) if reply and reply.published else b""
+    return whole + response.SerializeToString()
 
 
 def encode_reply(reply: Reply) -> bytes:

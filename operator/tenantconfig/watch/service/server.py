@@ -9,17 +9,20 @@ from typing import Any
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from tenantconfig.watch.service.calls import SERVICE, WatchService
+from tenantconfig.watch.service.open_to_all import Health, OpenCalls, Reflection
 from tenantconfig.watch.v1 import watch_pb2  # noqa: F401  reflection finds the descriptors of what is imported
 
 MAX_REQUEST_BYTES = 64 * 1024  # a request names one scope
+MAX_CALLS = 1_000  # of one connection
 STOP_SECONDS = 2.0  # what calls get to end once all streams were told to
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # two servers on one port would share its clients without anyone knowing
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_metadata_size", 32 * 1024),
+    ("grpc.max_concurrent_streams", MAX_CALLS),
     # A storm of reconnections must wait, not fail: gRPC refuses what exceeds these by chance.
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
@@ -32,6 +35,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Connections are spread over servers again now and then, and tokens looked at; gRPC jitters the age by a tenth.
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.max_connection_idle_ms", 60_000),  # without a call
 )
 
 logger = logging.getLogger(__name__)
@@ -55,12 +59,14 @@ class Server:
     def __init__(self, service: WatchService) -> None:
         self.ready = False  # clients are wanted
         self._service = service
-        self._health = health.aio.HealthServicer()
+        open_calls = OpenCalls()
+        self._health = Health(open_calls)
         self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflected = Reflection(names, open_calls)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, self._server)  # type: ignore[no-untyped-call]
 
     async def start(self, listen: str, files: CertificateFiles | None) -> int:
         """Listen, with TLS unless there are no files, and return the port. Nothing is SERVING yet."""

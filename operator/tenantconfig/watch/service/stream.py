@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Hashable
 
 import grpc
 
@@ -11,7 +10,7 @@ from tenantconfig.access import Rights, denial
 from tenantconfig.model import Claims, Scope
 from tenantconfig.watch.hub import Hub, Watcher
 from tenantconfig.watch.service.encoding import encode_denied, encode_heartbeat, encode_reply
-from tenantconfig.watch.service.quota import Quota
+from tenantconfig.watch.service.quota import Peer, Quota
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
 
@@ -49,7 +48,7 @@ class Stream:
         hub: Hub,
         claims: Claims,
         rights: Rights,
-        peer: Hashable,
+        peer: Peer,
         subscriptions: Quota,
         acknowledgements: Counter[str],
     ) -> None:
@@ -146,9 +145,8 @@ class Stream:
         scope, version = codec.read_scope(request.scope), codec.read_version(request.version)
         if version is None:
             raise codec.Malformed("version.revision: is required")
-        self.watcher.acknowledge(scope, version, request.error[:MAX_ERROR])
         self._acknowledgements["refused" if request.error else "applied"] += 1
-        if request.error:
+        if self.watcher.acknowledge(scope, version, request.error[:MAX_ERROR]):
             logger.info("a subscriber refused %s revision %d", scope, version.revision)
 
     def reauthorize(self) -> None:
