@@ -17,10 +17,12 @@ from botocore.exceptions import ClientError
 
 from harness.virtual_time import Inline
 from tenantconfig.errors import AlreadyExists, Conflict, Missing, Reason
+from tenantconfig.guard import Guard
 from tenantconfig.handlers import Handlers
 from tenantconfig.known import Known
 from tenantconfig.kubeapi import Body, KubeApi
 from tenantconfig.model import GROUP, VERSION, ResourceRef, TenantConfig
+from tenantconfig.ownwrites import OwnWrites
 from tenantconfig.passes import Outcome, Passes
 from tenantconfig.rations import PORTION, WRITES_PER_SECOND, Rations
 from tenantconfig.reconcile import Reconciler
@@ -187,7 +189,7 @@ class World:
         self.rations = Rations(wake=lambda ref: self.scopes.request(ref))
         calls = StoreCalls(self.known, Inline(), lambda: None, self.rations)
         keeper = StoreKeeper(self.known, "cluster-1", lambda *_: store, calls)
-        self._reconciler = Reconciler(kube, self.known, keeper, secrets=False)
+        self._reconciler = Reconciler(kube, self.known, keeper, Guard(OwnWrites(loop.time), loop.time), secrets=False)
         self.scopes = Passes(self._pass, loop.time)
         self._handlers = Handlers(self.known, self.scopes, Passes(no_store_pass, loop.time))
         self._handling: set[asyncio.Task[None]] = set()

@@ -25,6 +25,7 @@ def main() -> None:
 @click.option("--lease-namespace", metavar="NS", help="Where the Lease and the tick are.")
 @click.option("--refresh-queue-url", metavar="URL", help="Hear there of changes made in AWS; default: only look.")
 @click.option("--sweep-seconds", type=float, metavar="N", help="Look at everything again so often; 0: never.")
+@click.option("--stale-seconds", type=float, metavar="N", help="Bear a store out of reach so long; default: 60.")
 @click.option("--metrics-port", type=int, metavar="N", help="Serve Prometheus metrics there.")
 def controller(**flags: Any) -> None:
     """Reconcile TenantConfigs into their stores and ConfigMaps."""

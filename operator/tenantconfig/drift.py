@@ -1,23 +1,24 @@
-"""Changes that others make in a store: which they are, when they are put back, and whether an event told of them. Pure.
+"""Changes that others make in a store: which they are, and when they are put back. Pure.
 
 What a resource enforces is put back at once the first time. Somebody who writes
 again and again would cost a write of the budget each time, so each time that the
 same key is put back doubles the time until the next; a key that nobody touched
-for a while begins afresh.
+for a while begins afresh. The same goes for a Seed that others delete.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from tenantconfig.errors import Reason, Transient
-from tenantconfig.model import EntryStatus, Policy, ResourceRef, Scope, State, TenantConfig
+from tenantconfig.model import EntryStatus, Policy, State, TenantConfig
+from tenantconfig.ownwrites import OwnWrites
 from tenantconfig.placement import Work
 from tenantconfig.plan import Held
 
 FIRST_HOLD_SECONDS = 2.0
 LONGEST_HOLD_SECONDS = 300.0
 QUIET_SECONDS = 900.0  # beyond the longest hold: who still writes is not forgotten
-ANNOUNCED_WITHIN_SECONDS = 300.0  # an event that comes later than this counts as lost
+AGAIN = "others change it again and again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,17 @@ class Change:
     version: str  # as the store counts; empty: it is gone
 
 
-def changes(resource: TenantConfig, works: Iterable[Work]) -> list[Change]:
+def changes(resource: TenantConfig, works: Iterable[Work], own: OwnWrites) -> list[Change]:
     """What others have changed, of all that the status records and the works have read."""
     return [
-        Change(each.key, each.policy, work.place.location.kind, work.place.location.id, held.mark if held else "")
+        Change(each.key, each.policy, work.place.location.kind, work.place.location.id, mark)
         for work in works
         if not work.unread
         for each in resource.status.entries
         if each.location in work.place.names and (work.fresh is None or each.key in work.fresh)
         for held in (work.contents.held.get(each.key),)
-        if _changed(each, held, work)
+        for mark in (held.mark if held else "",)
+        if _changed(each, held, work) and not own.made(work.place.location, resource.scope, each.key, mark)
     ]
 
 
@@ -49,34 +51,42 @@ def _changed(recorded: EntryStatus, held: Held | None, work: Work) -> bool:
         return False
     if held is None:
         return recorded.state is not State.MISSING
-    ours = held.pristine and work.claim.made(held.owner)  # by a pass that was not recorded
+    ours = held.pristine and work.claim.made(held.owner)  # by a process that could not record it
     return held.mark != recorded.version and not ours
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How often a key was put back without a pause, and when last."""
+
+    times: int = 0
+    last: float = 0.0
+
+    def wait(self, now: float) -> float:
+        """Seconds until it is put back; 0: at once."""
+        return max(0.0, self.last + hold_seconds(self.times) - now) if self.times else 0.0
+
+
+NO_HOLD = Hold()
 
 
 class Holds:
     """How long what others changed is left before it is put back again. In memory: a new process begins afresh."""
 
     def __init__(self) -> None:
-        self._holds: dict[tuple[str, str], tuple[int, float]] = {}  # by uid and key: times put back, and when last
+        self._holds: dict[str, dict[str, Hold]] = {}  # by uid and key
 
-    def wait(self, uid: str, key: str, now: float) -> float:
-        """Seconds until it is put back; 0: at once."""
-        times, last = self._holds.get((uid, key), (0, 0.0))
-        if not times:
-            return 0.0
-        if now - last > QUIET_SECONDS:
-            del self._holds[uid, key]
-            return 0.0
-        return max(0.0, last + hold_seconds(times) - now)
+    def of(self, uid: str, now: float) -> Mapping[str, Hold]:
+        """The keys of a resource that were put back of late."""
+        return {key: hold for key, hold in self._holds.get(uid, {}).items() if now - hold.last <= QUIET_SECONDS}
 
     def put_back(self, uid: str, key: str, now: float) -> None:
         """Note that it was."""
-        times, _ = self._holds.get((uid, key), (0, 0.0))
-        self._holds[uid, key] = times + 1, now
+        self._holds[uid] = {**(holds := self.of(uid, now)), key: Hold(holds.get(key, NO_HOLD).times + 1, now)}
 
     def expire(self, now: float) -> None:
         """Forget what nobody touches any more."""
-        self._holds = {key: hold for key, hold in self._holds.items() if now - hold[1] <= QUIET_SECONDS}
+        self._holds = {uid: holds for uid in self._holds if (holds := dict(self.of(uid, now)))}
 
 
 def hold_seconds(times: int) -> float:
@@ -106,78 +116,32 @@ def as_wanted(work: Work, keys: Collection[str]) -> dict[str, Held]:
 
 
 def drifted(
-    statuses: Iterable[EntryStatus], former: Iterable[EntryStatus], waits: Mapping[str, str]
+    statuses: Iterable[EntryStatus],
+    former: Iterable[EntryStatus],
+    held: Mapping[str, str],
+    contested: Mapping[str, str],
 ) -> tuple[EntryStatus, ...]:
-    """Statuses that say of some keys until when they are left; what is recorded of them is what was ours last."""
+    """Statuses that say until when some keys are left as they are, and others are watched that were put back.
+
+    What is recorded of the former is what was ours last.
+    """
     versions = {each.key: each.version for each in former}
-    return tuple(
-        replace(
-            each,
-            state=State.DRIFTED,
-            version=versions.get(each.key, ""),
-            message=f"others change it again and again: it is put back at {waits[each.key]}",
-        )
-        if each.key in waits
-        else each
-        for each in statuses
-    )
+
+    def told(each: EntryStatus) -> EntryStatus:
+        if each.key in held:
+            message = f"{AGAIN}: it is put back at {held[each.key]}"
+            return replace(each, state=State.DRIFTED, version=versions.get(each.key, ""), message=message)
+        if each.key in contested and each.state is State.SYNCED:
+            message = f"{AGAIN}: it was put back, and counts as settled if nobody does until {contested[each.key]}"
+            return replace(each, state=State.DRIFTED, message=message)
+        return each
+
+    return tuple(map(told, statuses))
 
 
 def drift_error(waits: Mapping[str, float]) -> Transient:
-    """Why a resource is not Ready while keys are left as others made them."""
+    """Why a resource is not Ready while others change it again and again; `waits` are seconds."""
     keys = sorted(waits)
     others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
     message = f"others change {keys[0]}{others} again and again: it is put back less often"
     return Transient(Reason.DRIFTED, message, after=min(waits.values()))
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Changes by others that were seen so far, and those of them that no event told of in time."""
-
-    seen: int = 0
-    lost: int = 0
-
-
-class Announcements:
-    """Which of the changes that passes find an event has told of, or tells of soon after."""
-
-    def __init__(self) -> None:
-        self.tally = Tally()
-        self._told: dict[tuple[Scope, str], float] = {}
-        self._found: dict[tuple[Scope, str], float] = {}  # and not told of yet
-        self._events: dict[str, float] = {}  # by id: they may come several times
-        self._last: dict[tuple[ResourceRef, str], str] = {}  # what was found, by key: it is counted once
-
-    def tell(self, scope: Scope, key: str, event_id: str, now: float) -> None:
-        """An event says that somebody changed a key; the same one again says nothing."""
-        if event_id and self._events.setdefault(event_id, now) != now:
-            return
-        if self._found.pop((scope, key), None) is None:
-            self._told[scope, key] = now
-        else:
-            self.tally = replace(self.tally, seen=self.tally.seen + 1)
-
-    def find(self, ref: ResourceRef, scope: Scope, change: Change, now: float) -> bool:
-        """A pass has found a change; returns whether it is a new one."""
-        if self._last.get((ref, change.key)) == change.version:
-            return False
-        self._last[ref, change.key] = change.version
-        if self._told.pop((scope, change.key), None) is not None:
-            self.tally = replace(self.tally, seen=self.tally.seen + 1)
-        else:
-            self._found.setdefault((scope, change.key), now)
-        return True
-
-    def settle(self, ref: ResourceRef, key: str) -> None:
-        """What was found has been dealt with: the same version again is another change."""
-        self._last.pop((ref, key), None)
-
-    def expire(self, now: float) -> None:
-        """Count as lost what no event has told of in time."""
-        late = [key for key, since in self._found.items() if now - since >= ANNOUNCED_WITHIN_SECONDS]
-        for key in late:
-            del self._found[key]
-        self.tally = Tally(self.tally.seen + len(late), self.tally.lost + len(late))
-        self._told = {key: at for key, at in self._told.items() if now - at < ANNOUNCED_WITHIN_SECONDS}
-        self._events = {id: at for id, at in self._events.items() if now - at < 2 * ANNOUNCED_WITHIN_SECONDS}

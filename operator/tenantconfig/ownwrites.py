@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tenantconfig.model import Scope
+from tenantconfig.model import Location, Scope
 
 KEPT_SECONDS = 900.0  # events come within minutes, if they come
 KEPT = 200_000  # writes; beyond these the oldest are forgotten, and their events cost a pass each
@@ -40,3 +40,8 @@ class OwnWrites:
         """The last write to a key at a table or path; None if there was none of late."""
         found = self._writes.get((kind, place, scope, key))
         return found if found and self._clock() - found.at < KEPT_SECONDS else None
+
+    def made(self, location: Location, scope: Scope, key: str, mark: str) -> bool:
+        """Whether what a location shows of a key is what was written here last."""
+        found = self.find(location.kind, location.name, scope, key)
+        return found is not None and (found.location, found.mark) == (location.id, mark)

@@ -19,7 +19,7 @@ from tenantconfig.conditions import READY, Findings, judge, worst
 from tenantconfig.drift import Change, as_wanted, drift_error, drifted
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.guard import Guard, Seen
-from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs, source_secrets
+from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs, settled, source_secrets
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import (
     ANNOTATION_TENANTS,
@@ -49,6 +49,8 @@ TOLD = 5  # changes by others of which one pass tells in Events
 # Nothing that is projected is in doubt: one that does not have the scope says nothing about it, and what others
 # changed in a store does not reach pods.
 VOUCHED = {Reason.SCOPE_CONFLICT, Reason.DRIFTED}
+# What a store that cannot be read says.
+UNREADABLE = {Reason.STORE_FAILED, Reason.THROTTLED, Reason.RATE_LIMITED, Reason.ACCESS_DENIED}
 # What a change of the resource, its namespace, a ConfigStore or a labelled Secret mends.
 WATCHED = {
     Reason.INVALID,
@@ -66,12 +68,15 @@ class Unverified:
     scope: Scope
     since: float  # Unix seconds: when the first of the failed passes began
     reason: str
+    told_from: float = 0.0  # Unix seconds: until then a store may be out of reach, and what was wanted is projected
+    stamp: Stamp | None = None  # what the passes were about
 
 
 class Reconciler:
     """Passes over TenantConfigs.
 
-    `secrets` says whether the operator may use Secrets.
+    `secrets` says whether the operator may use Secrets, `tolerance` for how many seconds a store may be out of reach
+    before the scopes that have values there are stale.
     """
 
     def __init__(
@@ -79,18 +84,26 @@ class Reconciler:
         kube: KubeApi,
         around: Surroundings,
         keeper: StoreKeeper,
+        guard: Guard,
         *,
         secrets: bool,
+        tolerance: float = 0.0,
     ) -> None:
         self._kube = kube
         self._around = around
         self._keeper = keeper
         self._secrets = secrets
         self._projector = Projector(kube, around, secrets=secrets)
-        self.guard = Guard()
+        self.guard = guard
         self.verified: dict[ResourceRef, float] = {}  # monotonic: when its last good pass began to look
         self._waiting: dict[ResourceRef, tuple[Stamp, Outcome]] = {}
-        self.unverified: dict[ResourceRef, Unverified] = {}
+        self._tolerance = tolerance
+        self._unverified: dict[ResourceRef, Unverified] = {}
+
+    def unverified(self) -> Collection[Unverified]:
+        """The scopes of which pods are to hear that they are stale."""
+        now = time.time()
+        return [each for each in self._unverified.values() if each.told_from <= now]
 
     async def __call__(self, ref: ResourceRef) -> Outcome:
         """One pass over `ref`; a conflict starts it again from a fresh read."""
@@ -144,10 +157,11 @@ class Reconciler:
 
     def _forget(self, ref: ResourceRef) -> None:
         """There is nothing of the resource any more."""
-        self.unverified.pop(ref, None)
+        self._unverified.pop(ref, None)
         self.verified.pop(ref, None)
         self._waiting.pop(ref, None)
         self._keeper.forget(ref)
+        self.guard.forget(ref)
 
     def _end(self, ref: ResourceRef) -> None:
         self._waiting.pop(ref, None)
@@ -185,11 +199,15 @@ class Reconciler:
         if failure is None or failure.reason is Reason.DRIFTED:
             self.verified[resource.ref] = time.monotonic() - (time.time() - began)
         if failure is None or resource.deleting or failure.reason in VOUCHED:
-            self.unverified.pop(resource.ref, None)
-        else:
-            former = self.unverified.get(resource.ref)
-            since = former.since if former else min(began, unready_since(resource.status) or began)
-            self.unverified[resource.ref] = Unverified(resource.scope, since, failure.reason.value)
+            self._unverified.pop(resource.ref, None)
+            return
+        former, stamp = self._unverified.get(resource.ref), self._keeper.stamp(resource)
+        since = former.since if former else min(began, unready_since(resource.status) or began)
+        good = resource.status.ready and settled(Facts.of(resource), self._around)
+        told_from = 0.0
+        if failure.reason in UNREADABLE and (former.stamp == stamp if former else good):
+            told_from = former.told_from if former else since + self._tolerance
+        self._unverified[resource.ref] = Unverified(resource.scope, since, failure.reason.value, told_from, stamp)
 
     async def _bring(self, resource: TenantConfig) -> Findings:
         """Towards what the resource says."""
@@ -209,10 +227,10 @@ class Reconciler:
         works = await self._keeper.apply(resource, works)
         await self._tell(resource, self.guard.applied(resource, works, seen), authors)
         findings = found(findings, resource, works)
-        if seen.waits:
-            until = {key: rfc3339(time.time() + wait, "seconds") for key, wait in seen.waits.items()}
-            entries = drifted(findings.entries, resource.status.entries, until)
-            findings = replace(findings, entries=entries, drift=drift_error(seen.waits))
+        contested = self.guard.contested(resource)
+        if waits := {**contested, **seen.waits}:
+            entries = drifted(findings.entries, resource.status.entries, until(seen.waits), until(contested))
+            findings = replace(findings, entries=entries, drift=drift_error(waits))
         if findings.store_failures:
             return findings
         projection = project(
@@ -286,6 +304,11 @@ class Reconciler:
                 message = f"namespace {namespace} has no Secret {name} with the label {LABEL_SOURCE}=true"
                 raise Stalled(Reason.SECRET_NOT_FOUND, message)
         return {name: await configmaps.source(self._kube, namespace, name) for name in names}
+
+
+def until(waits: Mapping[str, float]) -> Mapping[str, str]:
+    """When seconds from now are."""
+    return {key: rfc3339(time.time() + wait, "seconds") for key, wait in waits.items()}
 
 
 def found(findings: Findings, resource: TenantConfig, works: Collection[Work]) -> Findings:

@@ -11,16 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tenantconfig.drift import Announcements
+from tenantconfig.announcements import Announcements
 from tenantconfig.errors import Reason, TenantConfigError
-from tenantconfig.inputs import Facts
 from tenantconfig.known import Known
 from tenantconfig.model import Location, Options, ResourceRef, Scope
 from tenantconfig.ownwrites import OwnWrite, OwnWrites
 from tenantconfig.passes import Passes
+from tenantconfig.rations import Rations
 from tenantconfig.stores.base import Marked, Store
+from tenantconfig.stores.ssm import MAX_BATCH
 
-SECOND_LOOK_SECONDS = 2.0  # reads of SSM may lag: what looks like our own write is looked at twice
+LAGGING = "ssm"  # the kind of store whose reads may lag: what does not show what a message says is looked at twice
+SECOND_LOOK_SECONDS = 2.0
 # The pass could not say in the status how it went: the message is to come again.
 UNSAID = {Reason.KUBERNETES_FAILED, Reason.INTERNAL, Reason.NOT_LEADING}
 
@@ -70,6 +72,7 @@ class Refresh:
         announcements: Announcements,
         own: OwnWrites,
         open_store: Callable[[Location, Options], Store],
+        rations: Rations,
         clock: Callable[[], float],
     ) -> None:
         self.outcomes: Counter[str] = Counter()  # own, changed, unknown, again
@@ -78,37 +81,53 @@ class Refresh:
         self._announcements = announcements
         self._own = own
         self._open_store = open_store
+        self._rations = rations
         self._clock = clock
 
     async def __call__(self, notices: Sequence[Notice]) -> list[bool]:
         """Whether each is dealt with; the others are to come again."""
         ours = await self._ours(set(notices))
-        self.outcomes["own"] += sum(notice in ours for notice in notices)
-        refs: defaultdict[ResourceRef, list[Notice]] = defaultdict(list)
+        concerned = {notice: refs for notice in set(notices) - ours if (refs := self._concerned(notice))}
+        news = {notice for notice in notices if self._tell(notice, concerned, ours)}
+        errors = await self._look(concerned)
+        unseen = {notice for notice in news if notice.kind == LAGGING and self._unanswered(notice, errors)}
+        if unseen:
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            errors |= await self._look({notice: concerned[notice] for notice in unseen})
+        for notice in news:
+            if self._unanswered(notice, errors):
+                self._announcements.answer(notice.scope, notice.key)
+        again = {notice for notice, several in errors.items() if any(each.reason in UNSAID for each in several)}
         for notice in notices:
-            if notice not in ours:
-                for facts in self._concerned(notice):
-                    refs[facts.ref].append(notice)
-        for notice in {each for several in refs.values() for each in several}:
-            self._announcements.tell(notice.scope, notice.key, notice.event_id, self._clock())
-        outcomes = await asyncio.gather(*(self._scopes.turn(ref) for ref in refs))
-        again = {
-            notice
-            for several, outcome in zip(refs.values(), outcomes, strict=True)
-            if outcome.error and outcome.error.reason in UNSAID
-            for notice in several
-        }
-        looked_at = {each for several in refs.values() for each in several}
-        self.outcomes["changed"] += sum(notice in looked_at - again for notice in notices)
-        self.outcomes["again"] += sum(notice in again for notice in notices)
-        self.outcomes["unknown"] += sum(notice not in looked_at | ours for notice in notices)
+            self.outcomes[_outcome(notice, ours, concerned, again)] += 1
         return [notice not in again for notice in notices]
 
-    def _concerned(self, notice: Notice) -> list[Facts]:
+    def _concerned(self, notice: Notice) -> list[ResourceRef]:
         """The resources that name the key; none if nobody declared the scope."""
         return [
-            facts for facts in self._known.in_scope(notice.scope) if notice.key in facts.keys and not facts.deleting
+            facts.ref for facts in self._known.in_scope(notice.scope) if notice.key in facts.keys and not facts.deleting
         ]
+
+    def _tell(self, notice: Notice, concerned: Collection[Notice], ours: Collection[Notice]) -> bool:
+        """Whether a message is news for a pass."""
+        if notice not in concerned and notice not in ours:
+            return False
+        now, own = self._clock(), notice in ours
+        return self._announcements.tell(notice.scope, notice.key, notice.event_id, now, own=own)
+
+    async def _look(self, concerned: Mapping[Notice, Collection[ResourceRef]]) -> dict[Notice, list[TenantConfigError]]:
+        """Have a pass over each resource; what went wrong."""
+        refs = list({ref for several in concerned.values() for ref in several})
+        outcomes = dict(zip(refs, await asyncio.gather(*map(self._scopes.turn, refs)), strict=True))
+        return {
+            notice: [error for ref in several if (error := outcomes[ref].error)]
+            for notice, several in concerned.items()
+        }
+
+    def _unanswered(self, notice: Notice, errors: Mapping[Notice, Collection[TenantConfigError]]) -> bool:
+        """Whether the passes went well, and did not find what a message told of."""
+        looked = all(each.reason is Reason.DRIFTED for each in errors[notice])
+        return looked and self._announcements.unanswered(notice.scope, notice.key)
 
     async def _ours(self, notices: Collection[Notice]) -> set[Notice]:
         """Those after which the store still shows what was written here."""
@@ -120,7 +139,7 @@ class Refresh:
         if not written:
             return set()
         ours = await self._unchanged(written)
-        lagging = {notice: each for notice, each in written.items() if notice in ours and notice.kind == "ssm"}
+        lagging = {notice: each for notice, each in written.items() if notice in ours and notice.kind == LAGGING}
         if lagging:
             await asyncio.sleep(SECOND_LOOK_SECONDS)
             ours -= lagging.keys() - await self._unchanged(lagging)
@@ -146,9 +165,19 @@ class Refresh:
             if not isinstance(store, Marked):
                 return None
             names = [(notice.scope, notice.key) for notice in notices]
+            if ration := self._rations.of(*place):
+                ration.reads.charge(-(-len(names) // MAX_BATCH), self._rations.now())
             return dict.fromkeys(names, "") | dict(await asyncio.to_thread(store.marks, names))
         except TenantConfigError:
             return None
+
+
+def _outcome(notice: Notice, ours: Collection[Notice], concerned: Collection[Notice], again: Collection[Notice]) -> str:
+    if notice in ours:
+        return "own"
+    if notice not in concerned:
+        return "unknown"
+    return "again" if notice in again else "changed"
 
 
 def _shown(marks: Mapping[tuple[Scope, str], str], notice: Notice) -> str:

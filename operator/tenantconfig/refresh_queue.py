@@ -151,6 +151,8 @@ class Consumer:
                 await asyncio.to_thread(self._queue.hide, messages)
             except TenantConfigError as error:
                 logger.warning("Messages that are worked on may come again: %s", error)
+            except Exception:
+                logger.exception("Messages that are worked on may come again by a defect")
 
     def _notice(self, message: Message) -> Notice | None:
         try:

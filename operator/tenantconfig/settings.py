@@ -30,6 +30,7 @@ class ControllerSettings(Settings):
     lease_namespace: str = OPERATOR_NAMESPACE
     refresh_queue_url: str = Field(default="", pattern=r"^(https?://.+)?$")
     sweep_seconds: float = Field(default=600.0, ge=0)
+    stale_seconds: float = Field(default=60.0, ge=0)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
 
 

@@ -40,6 +40,7 @@ class System:
     keep: bool = False  # let the processes outlive this one
     requests_per_second: int | None = None  # of SSM; None: as the manifests have it
     sweep_seconds: float = 0  # a look in between would be counted by tests that count
+    stale_seconds: float = 0
     refresh_queue_url: str = ""
     command: tuple[str | Path, ...] = (COMMAND,)  # what is started
     controller: Process | None = field(default=None, init=False)
@@ -74,7 +75,8 @@ class System:
     def start_controller(self) -> Process:
         """Starts it and returns once it leads, has seen what there is, and its ConfigStores are Ready."""
         began = datetime.now(UTC)
-        settings = [f"--sweep-seconds={self.sweep_seconds}", f"--refresh-queue-url={self.refresh_queue_url}"]
+        settings = [f"--sweep-seconds={self.sweep_seconds}", f"--stale-seconds={self.stale_seconds}"]
+        settings += [f"--refresh-queue-url={self.refresh_queue_url}"]
         self.controller = self._start("controller", self.environment(), "controller", *settings)
         self.controller.wait_until(lambda: self.fresh_as_of() > began, "a tick of its own")
         self.controller.wait_until(self.stores_ready, "ConfigStores Ready")

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from harness import cluster
 from harness.api import Object
 from harness.aws import LocalAws, Moto
 from harness.cluster import namespace
-from harness.system import TABLE, System, condition, is_ready, running, versions
+from harness.system import NAMESPACE, TABLE, System, condition, is_ready, running, versions
 from harness.wait import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
 TENANTS = iter(range(1000))
 ROTATION = 15.0  # seconds
+STALE = 10.0
 MAX, URL = "tenant_config_max", "param_config_url"
 BOTH = pytest.mark.parametrize("key", [MAX, URL], ids=["dynamodb", "ssm"])
 
@@ -38,7 +40,8 @@ def refreshed(
 ) -> Iterator[System]:
     """An installation that hears of changes, and looks at everything every few seconds."""
     directory = tmp_path_factory.mktemp("refreshed")
-    with running(directory, moto, dynamodb_local, sweep_seconds=ROTATION, refresh_queue_url=queue) as system:
+    options = {"sweep_seconds": ROTATION, "stale_seconds": STALE, "refresh_queue_url": queue}
+    with running(directory, moto, dynamodb_local, **options) as system:
         yield system
 
 
@@ -65,6 +68,21 @@ def write(system: System, tenant: str, key: str, text: str) -> None:
     else:
         item = {"pk": {"S": f"TENANT#{tenant}"}, "sk": {"S": f"CONFIG#_#_#{key}"}, "key": {"S": key}}
         system.table.put_item(TableName=TABLE, Item={**item, "value": {"S": text}})
+
+
+def remove(system: System, tenant: str, key: str) -> None:
+    """Someone else deletes, in AWS."""
+    if key.startswith("param"):
+        system.parameters.delete_parameter(Name=f"/tenant-config/{tenant}/_/_/{key}")
+    else:
+        name = {"pk": {"S": f"TENANT#{tenant}"}, "sk": {"S": f"CONFIG#_#_#{key}"}}
+        system.table.delete_item(TableName=TABLE, Key=name)
+
+
+def tick(system: System) -> tuple[datetime, list[dict[str, str]]]:
+    """Up to when all is projected, and the stale scopes, as the controller says."""
+    data = system.admin.request("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/tenantconfig-tick")["data"]
+    return datetime.fromisoformat(data["freshAsOf"]), json.loads(data["stale"])
 
 
 def stored(system: System, tenant: str, key: str) -> str | None:
@@ -222,14 +240,83 @@ def test_a_storm_of_foreign_writes_costs_few_of_ours_and_nobody_else_any(
         tell(refreshed, queue, tenant, URL)
         if number == 30:
             applied(refreshed, other, {"key": URL, "value": "two"})
-            applied(refreshed, tenant, {"key": URL, "value": "ours"}, {"key": MAX, "value": "2"})
+            entries = [{"key": URL, "value": "ours"}, {"key": MAX, "value": "2"}]
+            refreshed.admin.apply(cluster.tenant_config(tenant, tenantId=tenant, entries=entries))
         time.sleep(0.25)  # a process that writes four times a second, for fifteen seconds
     drifted = state(refreshed, body, URL)
     assert drifted["state"] == "Drifted"
-    assert "others change it again and again: it is put back at" in drifted["message"]
+    assert "others change it again and again: it " in drifted["message"]
     assert condition(refreshed.admin.get(body), "Ready")["reason"] == "Drifted"
     assert projected(refreshed, tenant) == {URL: "ours", MAX: "2"}, "what the resource says, all the while"
     writes = [each for each in refreshed.aws.recorded("PutParameter") if f"/{tenant}/" in str(each)]
     assert 2 <= len(writes) <= 6, "at once, then after 2, 4, 8 seconds"
     wait_for(lambda: stored(refreshed, tenant, URL) == "ours", "put back when they are gone")
     wait_for(lambda: is_ready(refreshed.admin.get(body)), "Ready")
+
+
+def test_a_put_back_that_fails_at_first_holds_off_the_next_one(refreshed: System, queue: str, tenant: str) -> None:
+    body = applied(refreshed, tenant, {"key": URL, "value": "ours"})
+    put_back = counted(refreshed, "tenantconfig_put_back_total")
+    refreshed.aws.fail("PutParameter", "InternalServerError", status=500, times=100)
+    write(refreshed, tenant, URL, "theirs")  # past the recorder: it does not fail
+    tell(refreshed, queue, tenant, URL)
+    wait_for(lambda: condition(refreshed.admin.get(body), "Ready").get("reason") == "StoreFailed", "a failure")
+    refreshed.reset()
+    wait_for(lambda: stored(refreshed, tenant, URL) == "ours", "put back")
+    wait_for(lambda: put_back() == 1, "counted")
+    write(refreshed, tenant, URL, "theirs")
+    tell(refreshed, queue, tenant, URL)
+    wait_for(lambda: state(refreshed, body, URL)["state"] == "Drifted", "held")
+    assert projected(refreshed, tenant) == {URL: "ours"}
+    wait_for(lambda: is_ready(refreshed.admin.get(body)), "Ready")
+    assert (stored(refreshed, tenant, URL), put_back()) == ("ours", 2)
+
+
+@BOTH
+def test_a_seed_that_is_deleted_again_and_again_is_made_again_less_often(
+    refreshed: System, queue: str, tenant: str, key: str
+) -> None:
+    body = applied(refreshed, tenant, {"key": key, "value": "seed", "policy": "Seed"})
+    for _ in range(2):
+        remove(refreshed, tenant, key)
+        tell(refreshed, queue, tenant, key)
+        wait_for(lambda: stored(refreshed, tenant, key) == "seed", "made again")
+    wait_for(lambda: "it was put back" in state(refreshed, body, key).get("message", ""), "watched")
+    remove(refreshed, tenant, key)
+    tell(refreshed, queue, tenant, key)
+    wait_for(lambda: "it is put back at" in state(refreshed, body, key).get("message", ""), "held")
+    assert projected(refreshed, tenant) == {key: "seed"}
+    wait_for(lambda: is_ready(refreshed.admin.get(body)), "Ready")
+    assert stored(refreshed, tenant, key) == "seed"
+
+
+def test_a_store_that_is_out_of_reach_makes_scopes_stale_after_a_while_and_a_change_at_once(
+    refreshed: System, queue: str, tenant: str
+) -> None:
+    body = applied(refreshed, tenant, {"key": URL, "value": "1"})
+    edited = f"{tenant}-edited"
+    refreshed.admin.create(namespace(edited, {"tenantconfig.dev/tenants": edited}))
+    other = applied(refreshed, edited, {"key": URL, "value": "1"})
+    refreshed.aws.fail("GetParameters", "InternalServerError", status=500, times=100_000)
+    try:
+        write(refreshed, tenant, URL, "theirs")
+        tell(refreshed, queue, tenant, URL)
+        wait_for(lambda: condition(refreshed.admin.get(body), "Ready").get("reason") == "StoreFailed", "a failure")
+        refreshed.admin.apply(cluster.tenant_config(edited, tenantId=edited, entries=[{"key": URL, "value": "2"}]))
+        seen: dict[str, tuple[datetime, dict[str, str]]] = {}
+
+        def both() -> bool:
+            fresh_as_of, stale = tick(refreshed)
+            for each in stale:
+                seen.setdefault(each["tenant"], (fresh_as_of, each))
+            return seen.keys() >= {tenant, edited}
+
+        wait_for(both, "stale")
+        told, first = seen[tenant]
+        assert told - datetime.fromisoformat(first["verifiedAsOf"]) >= timedelta(seconds=STALE)
+        assert first["reason"] == "StoreFailed"
+        assert next(iter(seen)) == edited
+    finally:
+        refreshed.reset()
+    wait_for(lambda: is_ready(refreshed.admin.get(body)) and is_ready(refreshed.admin.get(other)), "Ready")
+    wait_for(lambda: not [each for each in tick(refreshed)[1] if each["tenant"] in {tenant, edited}], "fresh")

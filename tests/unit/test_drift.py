@@ -1,36 +1,48 @@
-"""Changes by others: when they are put back, and which of them no event told of."""
+"""Changes by others: when they are put back, and less often each time."""
+
+from dataclasses import replace
 
 import pytest
 
-from tenantconfig.drift import (
-    ANNOUNCED_WITHIN_SECONDS,
-    LONGEST_HOLD_SECONDS,
-    QUIET_SECONDS,
-    Announcements,
-    Change,
-    Holds,
-    Tally,
-    hold_seconds,
+from tenantconfig.drift import LONGEST_HOLD_SECONDS, NO_HOLD, QUIET_SECONDS, Holds, drifted, hold_seconds
+from tenantconfig.guard import Guard
+from tenantconfig.model import (
+    Entry,
+    EntryStatus,
+    Location,
+    Policy,
+    ResourceRef,
+    Scope,
+    State,
+    Status,
+    TenantConfig,
+    Value,
 )
-from tenantconfig.model import Policy, ResourceRef, Scope
+from tenantconfig.ownwrites import OwnWrites
+from tenantconfig.placement import Place, Work
+from tenantconfig.plan import Changes, Claim, Contents, Desired, Held, Put
+from tenantconfig.stores.base import Applied
+from tenantconfig.stores.memory import MemoryStore
 
-REF, SCOPE = ResourceRef("team", "test"), Scope("acme")
+PLACE = Location("ssm/1", "ssm", (("pathPrefix", "/t"),))
+OURS = Value("ours")
 
 
-def change(version: str, key: str = "a") -> Change:
-    return Change(key, Policy.SEED, "ssm", "ssm/1", version)
+def wait(holds: Holds, key: str, now: float) -> float:
+    return holds.of("uid", now).get(key, NO_HOLD).wait(now)
 
 
 def test_the_first_time_at_once_and_then_less_and_less_often() -> None:
     holds, now, waits = Holds(), 0.0, []
     for _ in range(12):
-        waits.append(holds.wait("uid", "a", now))
+        waits.append(wait(holds, "a", now))
         now += waits[-1]
-        assert holds.wait("uid", "a", now) == 0
+        assert wait(holds, "a", now) == 0
         holds.put_back("uid", "a", now)
     assert waits == [0, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
     assert hold_seconds(10**6) == LONGEST_HOLD_SECONDS
-    assert holds.wait("uid", "b", now) == holds.wait("other", "a", now) == 0
+    assert wait(holds, "b", now) == 0
+    assert holds.of("other", now) == {}
 
 
 def test_who_writes_on_is_not_forgotten_and_who_stops_is() -> None:
@@ -38,41 +50,144 @@ def test_who_writes_on_is_not_forgotten_and_who_stops_is() -> None:
     for number in range(9):
         holds.put_back("uid", "a", float(number))
     holds.expire(8.0 + QUIET_SECONDS)
-    assert holds.wait("uid", "a", 8.0) == LONGEST_HOLD_SECONDS
-    assert holds.wait("uid", "a", 9.0 + QUIET_SECONDS) == 0
+    assert wait(holds, "a", 8.0) == LONGEST_HOLD_SECONDS
+    assert wait(holds, "a", 9.0 + QUIET_SECONDS) == 0
+    holds.expire(9.0 + QUIET_SECONDS)
+    assert holds._holds == {}
     assert QUIET_SECONDS > 2 * LONGEST_HOLD_SECONDS
 
 
-def test_an_event_before_or_soon_after_and_none_at_all() -> None:
-    told = Announcements()
-    told.tell(SCOPE, "a", "1", 0.0)
-    assert told.find(REF, SCOPE, change("2"), 1.0)
-    assert told.tally == Tally(1, 0)
-    assert told.find(REF, SCOPE, change("3"), 2.0)
-    told.tell(SCOPE, "a", "2", 3.0)
-    assert told.tally == Tally(2, 0)
-    told.find(REF, SCOPE, change("4"), 4.0)
-    told.expire(4.0 + ANNOUNCED_WITHIN_SECONDS - 1)
-    assert told.tally == Tally(2, 0)
-    told.expire(4.0 + ANNOUNCED_WITHIN_SECONDS)
-    assert told.tally == Tally(3, 1)
+class Scene:
+    """A resource with one key in SSM, recorded at version 1, and a clock."""
+
+    def __init__(self, policy: Policy = Policy.ENFORCE) -> None:
+        self.now = 1000.0
+        self.own = OwnWrites(self.clock)
+        self.guard = Guard(self.own, self.clock)
+        self.policy = policy
+        self.version = 1
+        recorded = EntryStatus("a", "ssm", PLACE.id, policy, State.SYNCED, "1")
+        self.resource = TenantConfig(
+            ResourceRef("team", "test"),
+            "uid",
+            "1",
+            1,
+            "2026-01-02T03:04:05Z",
+            Scope("acme"),
+            (Entry("a", policy, OURS),),
+            "test",
+            "test",
+            status=Status(entries=(recorded,)),
+        )
+
+    def clock(self) -> float:
+        return self.now
+
+    def work(self, text: str | None) -> Work:
+        """The store as others have left it, and the plan."""
+        held = {"a": Held(text, str(self.version), owner="someone")} if text is not None else {}
+        put = Put("a", OURS, held.get("a"))
+        puts = (put,) if text is None or (self.policy is Policy.ENFORCE and text != "ours") else ()
+        place = Place(PLACE, MemoryStore(), (Desired("a", self.policy, OURS),), frozenset({PLACE.id}))
+        return Work(place, Claim("us"), Contents(held), Changes("us", puts=puts))
+
+    def change(self, text: str | None) -> None:
+        self.version += 1
+        self.text = text
+
+    def turn(self, *, works: bool = True) -> tuple[bool, bool]:
+        """A pass: whether it held the key, and whether it put it back; the store may fail."""
+        work = self.work(self.text)
+        seen = self.guard.look(self.resource, [work])
+        (planned,) = self.guard.hold([work], seen)
+        if planned.changes and works:
+            self.change("ours")
+            applied = Applied(held={"a": Held("ours", str(self.version), owner="us")})
+            planned = replace(planned, applied=applied)
+            self.own.note("ssm", "/t", PLACE.id, self.resource.scope, "a", str(self.version))
+        done = self.guard.applied(self.resource, [planned], seen)
+        return bool(seen.waits), bool(done)
+
+    def record(self, state: State = State.SYNCED) -> None:
+        """The status as a pass has left it."""
+        (entry,) = self.resource.status.entries
+        entry = replace(entry, version=str(self.version), state=state)
+        self.resource = replace(self.resource, status=Status(entries=(entry,)))
 
 
-def test_a_change_that_several_passes_find_is_one() -> None:
-    told = Announcements()
-    assert [told.find(REF, SCOPE, change("2"), float(number)) for number in range(3)] == [True, False, False]
-    told.settle(REF, "a")
-    assert told.find(REF, SCOPE, change("2"), 4.0), "it was put back, and changed again"
-    told.expire(5.0 + ANNOUNCED_WITHIN_SECONDS)
-    assert told.tally == Tally(1, 1)
+def test_a_put_back_that_fails_at_first_is_counted_once_it_is_done_and_holds_the_next_one_off() -> None:
+    scene = Scene()
+    scene.change("theirs")
+    assert scene.turn(works=False) == (False, False)
+    scene.record(State.PENDING)
+    assert scene.turn() == (False, True)
+    assert (scene.guard.put_back["ssm"], scene.guard.foreign["ssm", Policy.ENFORCE]) == (1, 1)
+    scene.record()
+    scene.change("theirs")
+    assert scene.turn() == (True, False)
 
 
-@pytest.mark.parametrize("event", ["1", ""])
-def test_an_event_that_comes_again_does_not_cover_for_one_that_is_lost(event: str) -> None:
-    told = Announcements()
-    told.tell(SCOPE, "a", event, 0.0)
-    told.find(REF, SCOPE, change("2"), 1.0)
-    told.tell(SCOPE, "a", event, 2.0)
-    told.find(REF, SCOPE, change("3"), 3.0)
-    told.expire(3.0 + ANNOUNCED_WITHIN_SECONDS)
-    assert told.tally == (Tally(2, 1) if event else Tally(2, 0))
+def test_what_somebody_else_put_right_meanwhile_is_owed_no_longer() -> None:
+    scene = Scene()
+    scene.change("theirs")
+    scene.turn(works=False)
+    scene.record(State.PENDING)
+    scene.change("ours")
+    assert scene.turn() == (False, False)
+    scene.record()
+    scene.change("theirs")
+    assert scene.turn() == (False, True), "nothing was put back before: nothing is held"
+    assert scene.guard._owed == {}
+
+
+def test_a_put_back_whose_status_could_not_be_written_is_no_change_by_others() -> None:
+    scene = Scene()
+    scene.change("theirs")
+    assert scene.turn() == (False, True)
+    assert scene.turn() == (False, False)
+    assert scene.guard.foreign["ssm", Policy.ENFORCE] == 1
+
+
+def test_a_seed_that_others_delete_again_and_again_is_made_again_less_often() -> None:
+    scene = Scene(Policy.SEED)
+    scene.change("theirs")
+    assert scene.turn() == (False, False), "it is the store's"
+    scene.record()
+    for _ in range(2):
+        scene.change(None)
+        assert scene.turn() == (False, True)
+        scene.record()
+        scene.change(None)
+        assert scene.turn() == (True, False)
+        scene.now += LONGEST_HOLD_SECONDS
+
+
+def test_a_key_stays_drifted_until_nobody_changed_it_for_as_long_as_it_would_have_been_held() -> None:
+    scene = Scene()
+    scene.change("theirs")
+    scene.turn()
+    assert scene.guard.contested(scene.resource) == {}, "once is no fight"
+    scene.record()
+    scene.now += 2
+    scene.change("theirs")
+    assert scene.turn() == (False, True)
+    assert scene.guard.contested(scene.resource) == {"a": 4.0}
+    scene.now += 4
+    assert scene.guard.contested(scene.resource) == {}
+
+
+@pytest.mark.parametrize(
+    ("held", "contested", "state", "version", "message"),
+    [
+        ({"a": "12:00"}, {"a": "12:00"}, State.DRIFTED, "1", "it is put back at 12:00"),
+        ({}, {"a": "12:00"}, State.DRIFTED, "2", "it was put back, and counts as settled if nobody does until 12:00"),
+        ({}, {}, State.SYNCED, "2", ""),
+    ],
+)
+def test_what_the_status_says(
+    held: dict[str, str], contested: dict[str, str], state: State, version: str, message: str
+) -> None:
+    before, after = (EntryStatus("a", "ssm", PLACE.id, state=State.SYNCED, version=each) for each in "12")
+    (told,) = drifted([after], [before], held, contested)
+    assert (told.state, told.version) == (state, version)
+    assert told.message == (f"others change it again and again: {message}" if message else "")

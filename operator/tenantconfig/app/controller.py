@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from prometheus_client import REGISTRY, start_http_server
@@ -79,23 +80,25 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
     calls = StoreCalls(known, executor, leader.may_write, rations)
     own = OwnWrites(time.monotonic)
     keeper = StoreKeeper(known, cluster, open_store, calls, own)
-    reconciler = Reconciler(kube, known, keeper, secrets=secrets)
+    guard = Guard(own)
+    reconciler = Reconciler(kube, known, keeper, guard, secrets=secrets, tolerance=settings.stale_seconds)
     scopes = Passes(reconciler, time.time)
     stores = Passes(Acceptance(kube, known, open_store, executor), time.time)
     handlers = Handlers(known, scopes, stores)
 
     async def tick() -> None:
         await handlers.started.wait()
-        await freshness.tick(kube, settings.lease_namespace, handlers.oldest, reconciler.unverified.values)
+        caught_up = partial(freshness.heard_of_all, kube, known)
+        await freshness.tick(kube, settings.lease_namespace, handlers.oldest, reconciler.unverified, caught_up)
 
-    refresh = Refresh(known, scopes, reconciler.guard.announcements, own, open_store, time.monotonic)
+    refresh = Refresh(known, scopes, guard.announcements, own, open_store, rations, time.monotonic)
     sweep = Sweep(known, scopes.request, settings.sweep_seconds)
     consumer = Consumer(Queue(settings.refresh_queue_url), refresh) if settings.refresh_queue_url else None
 
     async def look_again() -> None:
         await handlers.started.wait()
         async with asyncio.TaskGroup() as group:
-            group.create_task(expire(reconciler.guard))
+            group.create_task(expire(guard))
             if settings.sweep_seconds:
                 group.create_task(sweep.run())
             if consumer:

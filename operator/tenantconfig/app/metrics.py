@@ -43,8 +43,10 @@ class ControllerMetrics(Collector):
         yield changes
         yield from self._counts("tenantconfig_put_back", "Enforced keys that were put back.", "store", guard.put_back)
         tally = guard.announcements.tally
-        yield CounterMetricFamily("tenantconfig_refresh_changes", "Changes by others whose events are due.", tally.seen)
-        yield CounterMetricFamily("tenantconfig_refresh_lost", "Those of them that no event told of.", tally.lost)
+        yield CounterMetricFamily(
+            "tenantconfig_refresh_changes", "Events due for changes that passes found.", tally.seen
+        )
+        yield CounterMetricFamily("tenantconfig_refresh_lost", "Those of them that did not come in time.", tally.lost)
         messages = dict(self._refresh.outcomes) | ({"poison": self._consumer.poison} if self._consumer else {})
         yield from self._counts("tenantconfig_refresh_messages", "Messages by outcome.", "outcome", messages)
         yield GaugeMetricFamily("tenantconfig_sweep_rotation_seconds", "How long a round takes.", self._sweep.rotation)
