@@ -29,7 +29,7 @@ ROTATION = 10.0  # seconds
 DUE_SECONDS = 20.0  # in the place of five minutes
 # The controller, for which an event is lost that does not come within DUE_SECONDS.
 HASTY = (
-    "import sys; from tenantconfig import drift; drift.ANNOUNCED_WITHIN_SECONDS = {due}; "
+    "import sys; from tenantconfig import announcements; announcements.WITHIN_SECONDS = {due}; "
     "from tenantconfig.cli import main; sys.exit(main())"
 )
 
