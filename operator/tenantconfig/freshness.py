@@ -1,21 +1,19 @@
 """The tick: up to which time every change seen is projected, and which scopes nobody can vouch for.
 
-When the API server was away, the tick can be written again before the watches are
-back. So nothing is vouched for then until everything that it lists was heard of.
+Nobody vouches for anything while a watch is closed, nor until the next tick after it
+was opened again: what it missed has to come in first.
 """
 
 import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 
 from tenantconfig import configmaps
 from tenantconfig.clock import rfc3339
 from tenantconfig.errors import TenantConfigError
-from tenantconfig.known import Known
 from tenantconfig.kubeapi import KubeApi
-from tenantconfig.model import GROUP, VERSION
 from tenantconfig.reconcile import Unverified
 
 logger = logging.getLogger(__name__)
@@ -29,33 +27,23 @@ async def tick(
     namespace: str,
     oldest: Callable[[], float | None],
     unverified: Callable[[], Iterable[Unverified]],
-    caught_up: Callable[[], Awaitable[bool]],
+    watching: Callable[[], bool],
 ) -> None:
-    """Write the tick every two seconds, for ever. A failure is logged: readers see the time stand still."""
-    away = False
+    """Write the tick every two seconds, for ever, unless a watch was not open since the last one.
+
+    A failure is logged: readers see the time stand still.
+    """
     while True:
         eldest = sorted(unverified(), key=lambda each: each.since)
         times = [time.time(), *(date for date in (oldest(),) if date is not None)]
         times += [each.since for each in eldest[MOST_STALE:]]  # of these the tick has no room to say more
         try:
-            away = away and not await caught_up()
-            if not away:
+            if watching():
                 async with asyncio.timeout(PERIOD_SECONDS):
                     await configmaps.tick(kube, namespace, rfc3339(min(times)), stale_json(eldest[:MOST_STALE]))
         except (TenantConfigError, TimeoutError) as error:
-            away = True
             logger.warning("The tick could not be written: %s", error)
         await asyncio.sleep(PERIOD_SECONDS)
-
-
-async def heard_of_all(kube: KubeApi, known: Known) -> bool:
-    """Whether the watches have brought everything that the API server has. Raises Transient, Stalled."""
-    for plural in ("configstores", "tenantconfigs"):
-        async for metadata in kube.metadata(f"/apis/{GROUP}/{VERSION}/{plural}"):
-            if not known.heard_of(plural, metadata):
-                logger.info("%s %s is not known as it is now: nothing is vouched for yet", plural, metadata["name"])
-                return False
-    return True
 
 
 def stale_json(unverified: Iterable[Unverified]) -> str:

@@ -13,15 +13,18 @@ patch, and fail in deletion alone, where kopf has to keep the finalizer.
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import aiohttp
 import kopf
 
 from tenantconfig import spec
 from tenantconfig.configmaps import controller_uid
 from tenantconfig.inputs import Facts, needs_pass, needs_pass_at_start, tampered
 from tenantconfig.known import Known
+from tenantconfig.liveness import Liveness
 from tenantconfig.model import GROUP, LABEL_SOURCE, LABEL_TENANT, VERSION, ResourceRef
 from tenantconfig.passes import Outcome, Passes
 from tenantconfig.spec import FINALIZER, Body
@@ -31,6 +34,7 @@ CONFIG_STORES = (GROUP, VERSION, "configstores")
 NAMESPACES = ("", "v1", "namespaces")
 CONFIGMAPS = ("", "v1", "configmaps")
 SECRETS = ("", "v1", "secrets")
+KINDS = (TENANT_CONFIGS, CONFIG_STORES, NAMESPACES, CONFIGMAPS, SECRETS)
 
 DELETION_RETRY_SECONDS = 5
 LONG_AGO = 0.0  # Unix seconds: nobody knows when that changed which is found different in a list
@@ -78,16 +82,22 @@ class Handlers:
         self._scopes = scopes
         self._stores = stores
         self.started = asyncio.Event()
+        self._liveness = Liveness(f"/{version}/{plural}" for _, version, plural in KINDS)
+        self._stop = asyncio.Event()
         self._unseen: set[ResourceRef] = set()  # edited while no controller ran: kopf has not called for them yet
 
     def oldest(self) -> float | None:
         """Unix seconds: when the first change was made that no pass has answered yet; None if all are answered."""
         return LONG_AGO if self._unseen else self._scopes.oldest()
 
+    def watching(self) -> bool:
+        """Whether every change has been heard of since the last call: no watch was closed, and none is about to be."""
+        return self._liveness.steady() and not self._stop.is_set()
+
     def registry(self, *, secrets: bool) -> kopf.OperatorRegistry:
         """A registry with all handlers."""
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(login)
+        kopf.on.login(registry=registry)(self.login)
         seen: list[tuple[Kind, Callable[[Body], object], Any]] = [
             (TENANT_CONFIGS, self._known.see_tenant_config, self.tenant_config),
             (CONFIG_STORES, self._known.see_store, self.config_store),
@@ -110,7 +120,38 @@ class Handlers:
         settings = kopf.OperatorSettings()
         configure(settings)
         registry = self.registry(secrets=secrets)
-        await kopf.operator(registry=registry, settings=settings, clusterwide=True, standalone=True)
+        heeding = asyncio.create_task(self._heed_signals())
+        try:
+            await kopf.operator(
+                registry=registry, settings=settings, clusterwide=True, standalone=True, stop_flag=self._stop
+            )
+        finally:
+            heeding.cancel()
+
+    async def _heed_signals(self) -> None:
+        """Take kopf's place at signals, once it is there: it would close its watches, and tell nobody."""
+        await self.started.wait()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+
+    async def login(self, *, settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
+        """Find the cluster as kubectl does: KUBECONFIG, then the pod's service account."""
+        info = kopf.login_with_kubeconfig(settings=settings) or kopf.login_with_service_account(settings=settings)
+        if info is None:
+            return None
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            proxy=info.proxy_url,
+            trust_env=info.trust_env,
+            trace_configs=[self._liveness.trace()],
+        )
+        return kopf.AiohttpSession(
+            aiohttp_session=session,
+            server=info.server,
+            default_namespace=info.default_namespace,
+            expiration=info.expiration,
+        )
 
     async def bring(self, *, body: kopf.Body, **_: Any) -> None:
         await self._scopes.turn(ref_of(body))
@@ -208,8 +249,3 @@ def indexed(see: Callable[[Body], object]) -> Any:
         see(body)
 
     return index
-
-
-def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
-    """Find the cluster as kubectl does: KUBECONFIG, then the pod's service account."""
-    return kopf.login_with_kubeconfig(settings=settings) or kopf.login_with_service_account(settings=settings)

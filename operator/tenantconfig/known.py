@@ -131,15 +131,6 @@ class Known:
         """How many TenantConfigs have had no pass over what is now: they may be writing where they did before."""
         return sum(not settled(facts, self) for facts in self._facts.values())
 
-    def heard_of(self, plural: str, metadata: Body) -> bool:
-        """Whether a TenantConfig or ConfigStore that the API server has was seen, as it is now or later."""
-        seen: Facts | ConfigStore | None = (
-            self._facts.get(ResourceRef(metadata["namespace"], metadata["name"]))
-            if plural == "tenantconfigs"
-            else self._stores.get(metadata["name"])
-        )
-        return seen is not None and seen.uid == metadata["uid"] and seen.generation >= metadata["generation"]
-
     # TenantConfigs
 
     def see_tenant_config(self, body: Body) -> None:

@@ -8,7 +8,6 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -18,9 +17,6 @@ from tenantconfig.errors import AlreadyExists, Conflict, Expired, Missing, Reaso
 FIELD_MANAGER = "tenantconfig"
 MERGE_PATCH = "application/merge-patch+json"
 TIMEOUT_SECONDS = 10.0
-JSON = "application/json"
-METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-CHUNK = 500  # objects in one answer
 
 Body = dict[str, Any]
 
@@ -55,17 +51,6 @@ class KubeApi:
 
     async def get(self, path: str, timeout: float = TIMEOUT_SECONDS) -> Body:  # noqa: ASYNC109  the transport's own
         return await self._request("GET", path, timeout=timeout)
-
-    async def metadata(self, path: str) -> AsyncIterator[Body]:
-        """The metadata of all objects of a kind."""
-        rest = ""
-        while True:
-            answer = await self._request("GET", f"{path}?limit={CHUNK}{rest}", accept=METADATA)
-            for item in answer["items"]:
-                yield item["metadata"]
-            if not (token := answer["metadata"].get("continue")):
-                return
-            rest = f"&continue={quote(token)}"
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Body:
         return await self._request("POST", f"{path}?fieldManager={FIELD_MANAGER}", body)
@@ -123,15 +108,14 @@ class KubeApi:
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
-        content_type: str = JSON,
+        content_type: str = "application/json",
         timeout: float = TIMEOUT_SECONDS,  # noqa: ASYNC109  the transport's own
-        accept: str = JSON,
     ) -> Body:
-        headers = {"Accept": accept, "Content-Type": content_type}
+        headers = {"Accept": "application/json", "Content-Type": content_type}
         response = await self._send(method, path, headers, body, timeout)
         with _answering():
             payload = await response.read()
-        is_json = response.headers.get("Content-Type", "").startswith(JSON)
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
         answer: Body = json.loads(payload) if is_json else {}
         if response.status >= 400:
             raise _error(method, path, response.status, answer)

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from prometheus_client import REGISTRY, start_http_server
@@ -88,8 +87,8 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
 
     async def tick() -> None:
         await handlers.started.wait()
-        caught_up = partial(freshness.heard_of_all, kube, known)
-        await freshness.tick(kube, settings.lease_namespace, handlers.oldest, reconciler.unverified, caught_up)
+        namespace = settings.lease_namespace
+        await freshness.tick(kube, namespace, handlers.oldest, reconciler.unverified, handlers.watching)
 
     refresh = Refresh(known, scopes, guard.announcements, own, open_store, rations, time.monotonic)
     sweep = Sweep(known, scopes.request, settings.sweep_seconds)
