@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ SCOPE = Scope("acme")
 AUDIENCE = "tenantconfig"
 TIMEOUT = 60
 YOUNG = {"grpc.max_connection_age_ms": 1000, "grpc.max_connection_age_grace_ms": 500}
+IMPATIENT = {
+    "grpc.keepalive_time_ms": 500,
+    "grpc.keepalive_timeout_ms": 500,
+    "grpc.http2.ping_timeout_ms": 500,
+}
 UNREAD = (("grpc.http2.lookahead_bytes", 16384), ("grpc.http2.bdp_probe", 0))  # nothing is taken before it is read
 
 
@@ -59,7 +65,13 @@ def login() -> TokenIssuer:
 
 
 @pytest.fixture
-async def connection(tmp_path: Path, hub: Hub, login: TokenIssuer) -> AsyncIterator[Connection]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients have a second to show that they are alive."""
+    monkeypatch.setattr(transport, "OPTIONS", tuple((dict(transport.OPTIONS) | IMPATIENT).items()))
+
+
+@pytest.fixture
+def service(hub: Hub, login: TokenIssuer) -> WatchService:
     issuer = Issuer("login", login.issuer, frozenset({AUDIENCE}), tenants=frozenset({"acme"}), tenant_claim=("tenant",))
 
     async def fetch() -> dict[str, object]:
@@ -69,9 +81,14 @@ async def connection(tmp_path: Path, hub: Hub, login: TokenIssuer) -> AsyncItera
         raise AssertionError("its issuer wants none")
 
     verifier = Verifier([Keys(issuer, fetch, time.monotonic)], time.time, no_review)
+    return WatchService(hub, verifier, lambda namespace: None)
+
+
+@pytest.fixture
+async def connection(tmp_path: Path, service: WatchService, login: TokenIssuer) -> AsyncIterator[Connection]:
     authority = CertificateAuthority(tmp_path)
     certificate = authority.issue("server")
-    server = Server(WatchService(hub, verifier, lambda namespace: None))
+    server = Server(service)
     port = await server.start("127.0.0.1:0", CertificateFiles(certificate.certificate_file, certificate.key_file))
     token = tmp_path / "token"
     token.write_text(login.token(AUDIENCE, tenant="acme"))
@@ -172,3 +189,58 @@ async def test_an_address_has_so_many_calls_without_a_token_and_no_more(
         calls[0].cancel()
         while await asked().read() is grpc.aio.EOF:  # until the server has noticed
             pass
+
+
+class Wire:
+    """Between a client and a server: both stay connected, and from `cut` on nothing arrives."""
+
+    def __init__(self, server: str) -> None:
+        self._host, _, self._port = server.rpartition(":")
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._connected, self._host, 0)
+        return f"{self._host}:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def cut(self) -> None:
+        self._whole.clear()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back_reader, back_writer = await asyncio.open_connection(self._host, self._port)
+        self._tasks += [
+            asyncio.create_task(self._forward(*ends)) for ends in ((reader, back_writer), (back_reader, writer))
+        ]
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self._whole.wait()
+            writer.write(data)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_client_that_is_gone_without_a_word_is_noticed(
+    hub: Hub, service: WatchService, connection: Connection
+) -> None:
+    publish(hub, 1)
+    wire = Wire(connection.server)
+    beating = asyncio.create_task(service.pulse())  # pings are sent between data only
+    async with wire as server, aclosing(watch(replace(connection, server=server), View([SCOPE]))) as events:
+        async with asyncio.timeout(TIMEOUT):
+            while not isinstance(await anext(events), Changed):
+                pass
+            (stream,) = service.streams
+            for _ in range(3):  # longer than it has to show that it is alive
+                await anext(events)
+            assert service.streams == {stream}
+            wire.cut()
+            while service.streams:  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.1)
+    beating.cancel()
+    assert service.ended == {}, "not for being slow"

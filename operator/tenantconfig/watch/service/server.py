@@ -29,6 +29,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Dead clients are noticed, and clients may ask as often as ours do.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),  # the one that counts while data is on its way, as heartbeats are
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 3),
