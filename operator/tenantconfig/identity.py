@@ -1,9 +1,9 @@
 """Bearer tokens to claims: who asks, as vouched for by an issuer that the issuers file names.
 
 Only what the file says counts. A token's own hints at keys (`jku`, `x5u`, `jwk`)
-are ignored; algorithms are fixed; keys are fetched through a callable, cached,
-and looked for again, at most once per cool-down, when a token names an unknown
-one. No message contains any part of a token.
+are ignored; algorithms are fixed; keys are fetched through a callable, cached
+for a limited time, and looked for again, at most once per cool-down, when a token
+names an unknown one. No message contains any part of a token.
 """
 
 import asyncio
@@ -23,7 +23,10 @@ from tenantconfig.model import Claims
 MAX_TOKEN_BYTES = 16 * 1024
 LEEWAY_SECONDS = 10.0  # between clocks, for what may not be in the future
 COOL_DOWN_SECONDS = 10.0
-KEYS_MAX_AGE_SECONDS = 600.0
+KEYS_MAX_AGE_SECONDS = 600.0  # then they are asked for again, and used on if there is no answer
+# A key may have been taken back in the meantime. Tokens live about an hour: when an issuer is down for longer, few are
+# left to be refused; and who can cut a server off from the issuer must not keep a stolen key alive.
+KEYS_DEAD_SECONDS = 3600.0
 REQUIRED = ("iss", "aud", "exp", "iat", "sub")
 
 FetchKeys = Callable[[], Awaitable[Mapping[str, Any]]]  # a JWKS
@@ -38,7 +41,7 @@ class TokenRefused(Exception):
 
 
 class KeysUnavailable(Exception):
-    """The issuer's keys could not be fetched yet: nothing can be said about the caller."""
+    """The issuer's keys could not be fetched, or not for long: nothing can be said about the caller."""
 
 
 class Keys:
@@ -58,9 +61,9 @@ class Keys:
         wanted = self._wanted(kid)
         if wanted and self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
-        if self._refreshing and (wanted or kid not in self._keys):
+        if self._refreshing and (wanted or self._dead() or kid not in self._keys):
             await asyncio.shield(self._refreshing)  # who asks may go away: others wait for the same keys
-        if self._fetched_at == -math.inf:
+        if self._dead():
             raise KeysUnavailable(f"the keys of issuer {self.issuer.name} cannot be fetched at the moment")
         key = self._keys.get(kid)
         if key is None:
@@ -74,13 +77,18 @@ class Keys:
         old = kid not in self._keys or now - self._fetched_at >= KEYS_MAX_AGE_SECONDS
         return old and now - self._tried_at >= COOL_DOWN_SECONDS
 
+    def _dead(self) -> bool:
+        """Whether nothing is known, or nothing that may still be relied on."""
+        return self._clock() - self._fetched_at >= KEYS_DEAD_SECONDS
+
     async def _refresh(self) -> None:
         self._tried_at = self._clock()
         try:
             self._keys = parse_keys(await self._fetch(), self.issuer.algorithms)
             self._fetched_at = self._clock()
-        except Exception as error:  # whatever the callable raises: what is known goes on being used
-            logger.warning("cannot fetch the keys of issuer %s: %s", self.issuer.name, error)
+        except Exception as error:  # whatever the callable raises: what is known goes on being used for a while
+            outcome = "nobody is let in with its tokens" if self._dead() else "those known are used on, for an hour"
+            logger.warning("cannot fetch the keys of issuer %s (%s): %s", self.issuer.name, outcome, error)
         finally:
             self._refreshing = None
 

@@ -45,7 +45,23 @@ def parse_issuers(document: Any) -> tuple[Issuer, ...]:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise IssuersInvalid(f"[{index}].name: {name} is there twice")
+    for index, issuer in enumerate(issuers):
+        for former in issuers[:index]:
+            _refuse_both(former, issuer, f"[{index}]")
     return issuers
+
+
+def _refuse_both(former: Issuer, issuer: Issuer, at: str) -> None:
+    """Of two entries for the same tokens one would decide, and what the other says would count for nothing."""
+    shared = sorted(former.audiences & issuer.audiences)
+    # The cluster's own name is not known yet where an entry leaves it out.
+    own = former.kubernetes and issuer.kubernetes and not (former.issuer and issuer.issuer)
+    if shared and (own or former.issuer == issuer.issuer):
+        raise IssuersInvalid(
+            f"{at}.audiences: {issuer.name} and {former.name} are for the same tokens (audience {shared[0]} of "
+            f"{issuer.issuer or former.issuer or 'the cluster itself'}): "
+            "give each an audience that the other has not, or make them one entry"
+        )
 
 
 def _issuer(fields: Any, at: str) -> Issuer:

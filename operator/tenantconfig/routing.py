@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from tenantconfig.errors import Reason, Stalled, Transient
-from tenantconfig.model import ConfigStore
+from tenantconfig.model import ConfigStore, Location
 
 
 class Router:
@@ -57,11 +57,13 @@ def duplicates(store: ConfigStore, stores: Iterable[ConfigStore]) -> Mapping[str
 def same_place(store: ConfigStore, stores: Iterable[ConfigStore]) -> ConfigStore | None:
     """Another ConfigStore that has the place of `store` before it: two would not know of each other's entries."""
     older = (each for each in stores if seniority(each) < seniority(store) and not each.deleting)
-    return next((each for each in older if _whatever_tag(each) == _whatever_tag(store)), None)
+    return next((each for each in older if _whoever_goes_there(each) == _whoever_goes_there(store)), None)
 
 
-def _whatever_tag(store: ConfigStore) -> tuple[str, Mapping[str, str]]:
-    return store.kind, {name: value for name, value in store.place if name != "sessionTagKey"}
+def _whoever_goes_there(store: ConfigStore) -> tuple[str, object, str]:
+    """The place and its account, as far as a role's ARN tells; that of the controller itself only AWS knows."""
+    place = Location("", store.kind, store.place)
+    return place.kind, place.without_role, ":".join(place.role.split(":")[:5])
 
 
 def listed(names: list[str], most: int = 5) -> str:

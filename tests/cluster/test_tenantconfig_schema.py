@@ -208,7 +208,7 @@ def test_the_status_is_not_written_with_the_resource(cluster: Cluster, acme: str
 def test_columns_and_field_selectors(cluster: Cluster) -> None:
     namespace = cluster.namespace("acme,globex")
     made = cluster.admin.create(tenant_config(namespace, "checkout-prod", environment="prod", service="checkout"))
-    cluster.admin.patch(made, {"status": FULL_STATUS}, subresource="status")
+    cluster.controller.patch(made, {"status": FULL_STATUS}, subresource="status")
     cluster.admin.create(tenant_config(namespace, "other", tenantId="globex"))
     table = cluster.plane.kubectl(
         "get", "tc", "-n", namespace, "--field-selector", "spec.tenantId=acme,spec.environment=prod", "-o", "wide"

@@ -30,6 +30,7 @@ apiVersion: v1
 kind: Secret
 metadata: {name: policy-probe, namespace: default, labels: {tenantconfig.dev/tenant: policy-probe}}
 """
+STATUS_PROBE = '{"status": {"observedGeneration": -2}}'  # of a ConfigStore that the base makes; nobody else says that
 
 
 def install(plane: ControlPlane, manifests: Path = WITH_SECRETS) -> None:
@@ -39,7 +40,7 @@ def install(plane: ControlPlane, manifests: Path = WITH_SECRETS) -> None:
     # Established is a moment before served.
     wait_for(lambda: plane.kubectl("get", "tenantconfigs,configstores", check=False).returncode == 0, "CRDs served")
     plane.kubectl("apply", "-k", manifests)
-    policies = ["tenantconfigs.tenantconfig.dev", "configmaps.tenantconfig.dev"]
+    policies = ["tenantconfigs.tenantconfig.dev", "configmaps.tenantconfig.dev", "status.tenantconfig.dev"]
     policies += ["secrets.tenantconfig.dev"] if manifests == WITH_SECRETS else []
     wait_for(lambda: set(policies) <= refusing_policies(plane), "admission policies in force")
 
@@ -47,4 +48,6 @@ def install(plane: ControlPlane, manifests: Path = WITH_SECRETS) -> None:
 def refusing_policies(plane: ControlPlane) -> set[str]:
     """The policies that refuse what they must; the API server takes them up within a second or so."""
     refusals = plane.kubectl("create", "--dry-run=server", "-f", "-", input=PROBES, check=False).stderr
+    status = ("configstore/dynamodb", "--subresource=status", "--type=merge", f"--patch={STATUS_PROBE}")
+    refusals += plane.kubectl("patch", "--dry-run=server", *status, check=False).stderr
     return {part.split("'")[0] for part in refusals.split("ValidatingAdmissionPolicy '")[1:]}

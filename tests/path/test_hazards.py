@@ -218,7 +218,7 @@ def test_a_lost_status_orphans_nothing(restarted: System, tenant: str) -> None:
     applied(system, body)
     system.stop_controller()
     status = dict.fromkeys(system.admin.get(body)["status"])
-    system.admin.patch(body, {"status": status}, subresource="status")
+    system.admin.as_service_account(NAMESPACE, "controller").patch(body, {"status": status}, subresource="status")
     assert not system.admin.get(body).get("status")
     system.admin.apply(tenant_config(tenant, {B: 2}))
     system.start_controller()

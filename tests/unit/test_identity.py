@@ -18,6 +18,7 @@ from jwt.algorithms import ECAlgorithm
 from harness.certificates import TokenIssuer
 from tenantconfig.identity import (
     COOL_DOWN_SECONDS,
+    KEYS_DEAD_SECONDS,
     KEYS_MAX_AGE_SECONDS,
     MAX_TOKEN_BYTES,
     Keys,
@@ -295,6 +296,48 @@ async def test_known_keys_outlive_an_outage_of_their_issuer(login: Login) -> Non
     await login.verifier.verify(login.signer.token("tenantconfig"))
     login.broken, login.now = True, KEYS_MAX_AGE_SECONDS
     await login.verifier.verify(login.signer.token("tenantconfig"))
+    assert login.fetched == 2
+
+
+async def test_known_keys_do_not_outlive_an_outage_without_end(login: Login, caplog: pytest.LogCaptureFixture) -> None:
+    """One of them may have been taken back meanwhile."""
+    token = login.signer.token("tenantconfig")
+    await login.verifier.verify(token)
+    login.broken, login.now = True, KEYS_DEAD_SECONDS - 1
+    await login.verifier.verify(token)
+    assert "login (those known are used on, for an hour): unreachable" in caplog.text
+    login.now = KEYS_DEAD_SECONDS
+    with pytest.raises(KeysUnavailable, match="login cannot be fetched"):
+        await login.verifier.verify(token)
+    login.now += COOL_DOWN_SECONDS
+    with pytest.raises(KeysUnavailable):
+        await login.verifier.verify(token)
+    assert "login (nobody is let in with its tokens): unreachable" in caplog.text
+    login.broken, login.now = False, login.now + COOL_DOWN_SECONDS
+    await login.verifier.verify(token)
+
+
+async def test_a_key_that_was_taken_back_during_an_outage_is_not_used_after_it(login: Login) -> None:
+    token = login.signer.token("tenantconfig")
+    await login.verifier.verify(token)
+    login.broken, login.now = True, KEYS_DEAD_SECONDS
+    login.jwks = TokenIssuer(ISSUER.issuer, "key-2").jwks()
+    with pytest.raises(KeysUnavailable):
+        await login.verifier.verify(token)
+    login.broken, login.now = False, KEYS_DEAD_SECONDS + COOL_DOWN_SECONDS
+    assert "signing key" in await login.refusal(token)
+
+
+async def test_tokens_that_come_while_dead_keys_are_fetched_again_wait_for_them(login: Login) -> None:
+    token = login.signer.token("tenantconfig")
+    await login.verifier.verify(token)
+    login.now = KEYS_DEAD_SECONDS
+    login.asked.clear()
+    login.answers.clear()
+    asking = [asyncio.create_task(login.verifier.verify(token)) for _ in range(3)]
+    await login.asked.wait()
+    login.answers.set()
+    assert [(await each).subject for each in asking] == ["subject"] * 3
     assert login.fetched == 2
 
 

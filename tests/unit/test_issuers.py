@@ -59,3 +59,44 @@ def test_an_issuers_file() -> None:
 def test_an_issuers_file_that_names_its_fault(document: Any, field: str) -> None:
     with pytest.raises(IssuersInvalid, match=field.replace("[", r"\[").replace("]", r"\]")):
         parse_issuers(document)
+
+
+OTHER_LOGIN = {**OIDC, "name": "other", "tenants": ["globex"]}
+OTHER_CLUSTER = {**CLUSTER, "name": "other", "tenants": ["globex"]}
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ([OIDC, {**OTHER_LOGIN, "audiences": ["c", "b"]}], "[1].audiences: other and login are for the same tokens"),
+        ([OIDC, {**OTHER_LOGIN, "audiences": ["c", "b"]}], "(audience b of https://login.example)"),
+        ([OIDC, CLUSTER, OTHER_LOGIN], "[2].audiences: other and login"),
+        ([CLUSTER, OTHER_CLUSTER], "(audience tenantconfig of the cluster itself): give each an audience"),
+        ([CLUSTER, {**OTHER_CLUSTER, "issuer": "https://k8s"}], "(audience tenantconfig of https://k8s)"),
+        ([{**CLUSTER, "issuer": "https://k8s"}, {**OTHER_CLUSTER, "issuer": "https://k8s"}], "or make them one entry"),
+        ([{**CLUSTER, "issuer": "https://login.example"}, {**OIDC, "audiences": ["tenantconfig"]}], "[1].audiences"),
+    ],
+)
+def test_two_entries_for_the_same_tokens(document: Any, said: str) -> None:
+    with pytest.raises(IssuersInvalid) as refused:
+        parse_issuers(document)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [OIDC, {**OTHER_LOGIN, "audiences": ["c"]}],
+        [OIDC, {**OTHER_LOGIN, "issuer": "https://other.example"}],
+        [CLUSTER, {**OTHER_CLUSTER, "audiences": ["other"]}],
+        [CLUSTER, {**OIDC, "audiences": ["tenantconfig"]}],
+    ],
+    ids=["audiences", "issuers", "audiences of the cluster", "the cluster and another issuer"],
+)
+def test_two_entries_for_different_tokens(document: Any) -> None:
+    assert len(parse_issuers(document)) == 2
+
+
+def test_a_cluster_that_changes_its_name_has_both_for_a_while() -> None:
+    old, new = {**CLUSTER, "issuer": "https://old"}, {**OTHER_CLUSTER, "issuer": "https://new"}
+    assert len(parse_issuers([old, new])) == 2

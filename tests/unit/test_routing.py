@@ -110,11 +110,25 @@ def test_long_lists_are_cut(names: list[str], text: str) -> None:
     assert listed(names) == text
 
 
+ROLE = ("assumeRoleArn", "arn:aws:iam::111111111111:role/one")
+
+
 @pytest.mark.parametrize(
-    ("field", "one_place"),
-    [(("sessionTagKey", "tenant"), True), (("region", "eu-west-3"), False), (("assumeRoleArn", "arn:x"), False)],
+    ("elders", "youngers", "one_place"),
+    [
+        ((), (), True),
+        ((), (("sessionTagKey", "tenant"),), True),
+        ((ROLE,), (ROLE, ("sessionTagKey", "tenant")), True),
+        ((ROLE,), (("assumeRoleArn", "arn:aws:iam::111111111111:role/two"),), True),
+        ((ROLE,), (("assumeRoleArn", "arn:aws:iam::222222222222:role/one"),), False),
+        ((), (ROLE,), False),  # it may be: nothing here tells in whose account the controller is
+        ((), (("region", "eu-west-3"),), False),
+    ],
 )
-def test_a_session_tag_makes_no_other_place(field: tuple[str, str], one_place: bool) -> None:
-    elder, younger = store("elder", "a_"), store("younger", "b_", created="2026-02-01T00:00:00Z")
-    younger = replace(younger, place=(*PLACE, field))
+def test_a_place_is_one_by_whatever_role_of_its_account_one_gets_there(
+    elders: tuple[tuple[str, str], ...], youngers: tuple[tuple[str, str], ...], one_place: bool
+) -> None:
+    elder = replace(store("elder", "a_"), place=(*elders, *PLACE))
+    younger = replace(store("younger", "b_", created="2026-02-01T00:00:00Z"), place=(*youngers, *PLACE))
     assert same_place(younger, [elder, younger]) == (elder if one_place else None)
+    assert same_place(elder, [elder, younger]) is None
