@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -66,8 +66,8 @@ def test_everything_is_refused(installed: System) -> None:
     assert code == 0, output
     outcomes = [each["outcome"] for each in results]
     assert outcomes.count("permitted") == 2
-    assert outcomes.count("refused") == len(results) - 2 >= 17
-    assert any(each["attempt"] == "change of one's own canary" for each in results)
+    assert outcomes.count("refused") == len(results) - 2 >= 30
+    assert any(each["attempt"] == "data of one's own canary" for each in results)
     assert "out of reach" not in output
 
 
@@ -113,6 +113,18 @@ def bound(system: System, role: str) -> Iterator[None]:
         system.plane.kubectl("delete", "clusterrolebinding", name)
 
 
+@contextmanager
+def allowed(system: System, namespace: str, resources: str, verbs: str, name: str = "canary-hole") -> Iterator[None]:
+    """The canary's account has a Role in a namespace."""
+    kubectl = system.plane.kubectl
+    kubectl("create", "role", name, f"-n={namespace}", f"--resource={resources}", f"--verb={verbs}")
+    kubectl("create", "rolebinding", name, f"-n={namespace}", f"--role={name}", f"--serviceaccount={HOME}:{ACCOUNT}")
+    try:
+        yield
+    finally:
+        kubectl("delete", "rolebinding,role", name, f"-n={namespace}")
+
+
 BINDING = "validatingadmissionpolicybinding"
 HOLES: dict[str, tuple[Callable[[System], Any], set[str]]] = {
     "the policy of TenantConfigs is not bound": (
@@ -121,7 +133,18 @@ HOLES: dict[str, tuple[Callable[[System], Any], set[str]]] = {
     ),
     "the policy of ConfigMaps is not bound": (
         lambda system: without(system, BASE / "admission.yaml", BINDING, "configmaps.tenantconfig.dev"),
-        {"ConfigMap that claims to be of canary-foreign/_/_", "change of one's own canary"},
+        {
+            "ConfigMap that claims to be of canary-foreign/_/_",
+            "data of one's own canary",
+            "revision of one's own canary",
+            "another tenant's label on one's own canary",
+            "no label on one's own canary",
+            "another tenant's label on one's own unlabelled",
+        },
+    ),
+    "the policy of statuses is not bound": (
+        lambda system: without(system, BASE / "admission.yaml", BINDING, "status.tenantconfig.dev"),
+        {"status of one's own canary"},
     ),
     "the namespace may read every tenant": (
         lambda system: annotated(system, "readable-tenants", "*"),
@@ -147,6 +170,18 @@ HOLES: dict[str, tuple[Callable[[System], Any], set[str]]] = {
     "the account has the controller's rights": (
         lambda system: bound(system, "tenantconfig-controller-secrets"),
         {f"read Secrets of namespace {AWAY}"},
+    ),
+    "the account may ask for tokens in the other's namespace": (
+        lambda system: allowed(system, AWAY, "serviceaccounts/token", "create"),
+        {f"new token in namespace {AWAY}"},
+    ),
+    "the account may write in the other's namespace": (
+        lambda system: allowed(system, AWAY, "configmaps,tenantconfigs.tenantconfig.dev", "create,patch"),
+        {
+            f"{how} {what} in namespace {AWAY}"
+            for how in ("new", "change of a")
+            for what in ("ConfigMap", "TenantConfig")
+        },
     ),
 }
 
@@ -174,6 +209,50 @@ def test_what_cannot_be_tried_is_not_taken_for_refused(installed: System) -> Non
     } == {"untried"}
     code, results, _ = verify(installed, tenant="nobodys")
     assert code == 3, "while one's own is refused, refusals prove nothing"
+
+
+@pytest.mark.parametrize(
+    ("resource", "verbs", "untried"),
+    [
+        ("configmaps", "get,list,patch", {"ConfigMap that claims to be of canary-foreign/_/_"}),
+        ("tenantconfigs.tenantconfig.dev", "get,list,patch", {"TenantConfig of canary-foreign/_/_"}),
+        (
+            "configmaps",
+            "get,create,patch",
+            {
+                "data of one's own",
+                "revision of one's own",
+                "another tenant's label on one's own",
+                "no label on one's own",
+            },
+        ),
+        ("tenantconfigs.tenantconfig.dev", "get,list,create", {"another tenant in one's own canary"}),
+    ],
+)
+def test_what_is_refused_for_a_lack_of_rights_proves_nothing(
+    installed: System, resource: str, verbs: str, untried: set[str]
+) -> None:
+    rights = {
+        "configmaps": "get,list,create,patch",
+        "tenantconfigs.tenantconfig.dev": "get,list,create,patch",
+        "tenantconfigs.tenantconfig.dev/status": "patch",
+    } | {resource: verbs}
+    kubectl = installed.plane.kubectl
+    kubectl("delete", "rolebinding", ACCOUNT, f"-n={HOME}")
+    with ExitStack() as stack:
+        stack.callback(kubectl, "apply", "-f", COMPONENT / "canary.yaml")
+        for number, (each, granted) in enumerate(rights.items()):
+            stack.enter_context(allowed(installed, HOME, each, granted, name=f"canary-{number}"))
+
+        def seen() -> bool:
+            code, results, output = verify(installed)
+            found = {each["attempt"] for each in results if each["outcome"] == "untried"}
+            assert (code, found) == (3, untried), output
+            assert "give this account what the tenant's team has there" in output
+            return True
+
+        wait_for(seen, "what could not be tried")
+    wait_for(lambda: verify(installed)[0] == 0, "all rights again")
 
 
 def test_the_outcome_is_pushed_as_metrics(installed: System) -> None:

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 from tenantconfig import isolation, kubeapi
 from tenantconfig.app import Failure
 from tenantconfig.client.stream import Connection, TokenUnusable
-from tenantconfig.errors import Reason, TenantConfigError
-from tenantconfig.isolation import Outcome, Result
+from tenantconfig.errors import Missing, Reason, Stalled, TenantConfigError
+from tenantconfig.isolation import Ask, Attempt, Found, Ground, Outcome, Result, Verb
 from tenantconfig.kubeapi import KubeApi
-from tenantconfig.model import GROUP, LABEL_TENANT, VERSION, Scope
+from tenantconfig.model import LABEL_TENANT, Scope
 from tenantconfig.settings import IsolationSettings
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
@@ -32,6 +33,7 @@ from tenantconfig.watch.v1.watch_pb2_grpc import WatchServiceStub
 
 TIMEOUT_SECONDS = 15.0
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+REMEDY = "it should be permitted, or a refusal proves nothing: give this account what the tenant's team has there"
 DENIED, UNAUTHENTICATED = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
 
 Try = Callable[[], Awaitable[str]]  # what was got, in words; raises what refused it
@@ -158,71 +160,49 @@ class Objects:
 
     def __init__(self, cluster: KubeApi, settings: IsolationSettings) -> None:
         self._cluster = cluster
-        self._own, self._foreign = settings.scope, settings.foreign
-        self._namespace, self._foreign_namespace = settings.namespace, settings.foreign_namespace
+        self._ground = Ground(settings.namespace, settings.scope, settings.foreign_namespace, settings.foreign)
 
     async def results(self) -> list[Result]:
+        ours = self._ground.namespace
+        configs, maps = isolation.configs(ours), isolation.configmaps(ours)
+        declare = f"declare a TenantConfig of tenant {self._ground.own.tenant} in namespace {ours}"
+        ground = replace(
+            self._ground,
+            tenant_config=await self._first(f"{configs}?limit=1", declare),
+            projected=await self._first(f"{maps}?limit=1&labelSelector={LABEL_TENANT}", declare),
+            plain=await self._first(f"{maps}?limit=1&labelSelector=!{LABEL_TENANT}", f"make a ConfigMap in {ours}"),
+        )
         return [
             await _control("who one is, from the API server", self._who),
-            *[await _refused(f"read {what}", None, partial(self._read, path)) for what, path in self._reads()],
-            await _refused(f"TenantConfig of {self._foreign}", None, self._declare),
-            await _refused(f"ConfigMap that claims to be of {self._foreign}", None, self._forge),
-            *[
-                await _refused(f"change of one's own {name}", None, partial(self._change, name))
-                for name in await self._projected()
-            ],
-            await _refused("one's own namespace's rights", None, self._widen),
+            *[each if isinstance(each, Result) else await self._attempted(each) for each in isolation.attempts(ground)],
         ]
 
-    def _reads(self) -> list[tuple[str, str]]:
-        theirs = self._foreign_namespace
-        selector = f"labelSelector={LABEL_TENANT}={self._foreign.tenant}&limit=1"
-        return [
-            ("ConfigMaps of all namespaces", f"/api/v1/configmaps?{selector}"),
-            (f"ConfigMaps of namespace {theirs}", f"/api/v1/namespaces/{theirs}/configmaps?limit=1"),
-            (f"Secrets of namespace {theirs}", f"/api/v1/namespaces/{theirs}/secrets?limit=1"),
-            ("TenantConfigs of all namespaces", f"/apis/{GROUP}/{VERSION}/tenantconfigs?limit=1"),
-            (
-                f"TenantConfigs of namespace {theirs}",
-                f"/apis/{GROUP}/{VERSION}/namespaces/{theirs}/tenantconfigs?limit=1",
-            ),
-        ]
+    async def _first(self, path: str, remedy: str) -> Found:
+        try:
+            items = (await self._cluster.get(path))["items"]
+        except TenantConfigError as error:
+            return Found(why=f"{error.message}: {REMEDY}")
+        return Found(items[0]["metadata"]["name"]) if items else Found(why=f"there is none to try: {remedy}")
+
+    async def _attempted(self, attempt: Attempt) -> Result:
+        if attempt.control:
+            control = await _refused(attempt.name, None, partial(self._ask, attempt.control))
+            if control.outcome is not Outcome.BREACH:
+                return Result(attempt.name, Outcome.UNTRIED, f"{control.detail}: {REMEDY}")
+        return await _refused(attempt.name, None, partial(self._ask, attempt.ask), invalid=attempt.invalid)
+
+    async def _ask(self, ask: Ask) -> str:
+        if ask.verb is Verb.GET:
+            await self._cluster.get(ask.path)
+            return "listed"
+        send = self._cluster.try_post if ask.verb is Verb.CREATE else self._cluster.try_merge
+        await send(ask.path, ask.body)
+        return "admitted"
 
     async def _who(self) -> str:
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         answer = await self._cluster.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
         return str(answer["status"]["userInfo"]["username"])
-
-    async def _read(self, path: str) -> str:
-        await self._cluster.get(path)
-        return "listed"
-
-    async def _declare(self) -> str:
-        path = f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}/tenantconfigs"
-        await self._cluster.try_post(path, isolation.tenant_config(self._namespace, self._foreign))
-        return "admitted"
-
-    async def _forge(self) -> str:
-        path = f"/api/v1/namespaces/{self._namespace}/configmaps"
-        await self._cluster.try_post(path, isolation.projection(self._namespace, self._foreign))
-        return "admitted"
-
-    async def _projected(self) -> list[str]:
-        """Names of projected ConfigMaps in one's own namespace, if one may see any: one of them."""
-        try:
-            path = f"/api/v1/namespaces/{self._namespace}/configmaps?labelSelector={LABEL_TENANT}&limit=1"
-            return [each["metadata"]["name"] for each in (await self._cluster.get(path))["items"]]
-        except TenantConfigError:
-            return []
-
-    async def _change(self, name: str) -> str:
-        path = f"/api/v1/namespaces/{self._namespace}/configmaps/{name}"
-        await self._cluster.try_merge(path, {"data": {"forged": "true"}})
-        return "admitted"
-
-    async def _widen(self) -> str:
-        await self._cluster.try_merge(f"/api/v1/namespaces/{self._namespace}", isolation.widened(self._foreign))
-        return "admitted"
 
 
 async def _control(attempt: str, ask: Try) -> Result:
@@ -233,8 +213,8 @@ async def _control(attempt: str, ask: Try) -> Result:
     return Result(attempt, Outcome.UNTRIED, f"this should succeed, or refusals prove nothing: {result.detail}")
 
 
-async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try) -> Result:
-    """What must be refused; `expected` is how the watch server says so."""
+async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try, *, invalid: bool = False) -> Result:
+    """What must be refused; `expected` is how the watch server says so, `invalid` whether the schema may be why."""
     try:
         return Result(attempt, Outcome.BREACH, await ask())
     except _Denied:
@@ -245,8 +225,10 @@ async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try) -> 
         refused = error.code() is expected
         detail = error.code().name if refused else f"{error.code().name}: {error.details()}"
         return Result(attempt, Outcome.REFUSED if refused else Outcome.UNTRIED, detail)
+    except Missing as error:  # nobody is told so who may not ask
+        return Result(attempt, Outcome.BREACH, error.message)
     except TenantConfigError as error:
-        refused = error.reason is Reason.ACCESS_DENIED
+        refused = error.reason is Reason.ACCESS_DENIED or (invalid and isinstance(error, Stalled))
         return Result(attempt, Outcome.REFUSED if refused else Outcome.UNTRIED, error.message)
 
 
