@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.api import Api
 from harness.cluster import Cluster
 from harness.controlplane import ControlPlane
 
@@ -25,3 +26,15 @@ def emptied(cluster: Cluster) -> Iterator[None]:
 def acme(cluster: Cluster) -> str:
     """A namespace that may declare the tenant acme, for tests that leave nothing in it (dry runs)."""
     return cluster.namespace("acme")
+
+
+@pytest.fixture(scope="module")
+def home(cluster: Cluster) -> str:
+    """The namespace of a tenant's team."""
+    return cluster.namespace("acme")
+
+
+@pytest.fixture(scope="module")
+def editor(cluster: Cluster, home: str) -> Api:
+    """Someone who may do anything in the team's namespace."""
+    return cluster.editor(home)

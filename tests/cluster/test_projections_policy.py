@@ -22,18 +22,6 @@ def text(kind: str, value: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def home(cluster: Cluster) -> str:
-    """The tenant's namespace."""
-    return cluster.namespace("acme")
-
-
-@pytest.fixture(scope="module")
-def editor(cluster: Cluster, home: str) -> Api:
-    """Someone who may edit everything in the tenant's namespace."""
-    return cluster.editor(home)
-
-
-@pytest.fixture(scope="module")
 def projected(cluster: Cluster, home: str) -> dict[str, Object]:
     """What the controller has written, by kind."""
     annotations = {"tenantconfig.dev/revision": "1"}

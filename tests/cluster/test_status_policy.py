@@ -19,18 +19,6 @@ STATUS: dict[str, Any] = {"observedGeneration": 1, "revision": 57, "digest": "3f
 
 
 @pytest.fixture(scope="module")
-def home(cluster: Cluster) -> str:
-    """The team's namespace."""
-    return cluster.namespace("acme")
-
-
-@pytest.fixture(scope="module")
-def editor(cluster: Cluster, home: str) -> Api:
-    """Someone who may do anything in the team's namespace."""
-    return cluster.editor(home)
-
-
-@pytest.fixture(scope="module")
 def projected(cluster: Cluster, home: str, editor: Api) -> Object:
     """A resource of the team's, of which the controller has written what it did."""
     made = editor.create(tenant_config(home))
