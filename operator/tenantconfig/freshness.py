@@ -19,6 +19,7 @@ from tenantconfig.reconcile import Unverified
 logger = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 2.0
+QUIET = 5  # periods without a tick after which the log says why
 MOST_STALE = 3000  # scopes in one tick: with the longest names, what a ConfigMap holds
 
 
@@ -33,12 +34,16 @@ async def tick(
 
     A failure is logged: readers see the time stand still.
     """
+    quiet = 0
     while True:
         eldest = sorted(unverified(), key=lambda each: each.since)
         times = [time.time(), *(date for date in (oldest(),) if date is not None)]
         times += [each.since for each in eldest[MOST_STALE:]]  # of these the tick has no room to say more
         try:
-            if watching():
+            quiet = 0 if watching() else quiet + 1
+            if quiet == QUIET:
+                logger.warning("The tick is not written: changes cannot be watched, or only now and then")
+            if not quiet:
                 async with asyncio.timeout(PERIOD_SECONDS):
                     await configmaps.tick(kube, namespace, rfc3339(min(times)), stale_json(eldest[:MOST_STALE]))
         except (TenantConfigError, TimeoutError) as error:
