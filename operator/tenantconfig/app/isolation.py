@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 from tenantconfig import isolation, kubeapi
 from tenantconfig.app import Failure
 from tenantconfig.client.stream import Connection, TokenUnusable
-from tenantconfig.errors import Reason, TenantConfigError
-from tenantconfig.isolation import Outcome, Result
+from tenantconfig.errors import Reason, TenantConfigError, Transient
+from tenantconfig.isolation import Attempt, Guard, Outcome, Result, Series, Side
 from tenantconfig.kubeapi import KubeApi
-from tenantconfig.model import GROUP, LABEL_TENANT, VERSION, Scope
+from tenantconfig.model import Scope
 from tenantconfig.settings import IsolationSettings
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
@@ -158,71 +159,58 @@ class Objects:
 
     def __init__(self, cluster: KubeApi, settings: IsolationSettings) -> None:
         self._cluster = cluster
-        self._own, self._foreign = settings.scope, settings.foreign
-        self._namespace, self._foreign_namespace = settings.namespace, settings.foreign_namespace
+        own = Side(settings.scope, settings.namespace)
+        self._attempts = isolation.attempts(own, Side(settings.foreign, settings.foreign_namespace))
 
     async def results(self) -> list[Result]:
-        return [
-            await _control("who one is, from the API server", self._who),
-            *[await _refused(f"read {what}", None, partial(self._read, path)) for what, path in self._reads()],
-            await _refused(f"TenantConfig of {self._foreign}", None, self._declare),
-            await _refused(f"ConfigMap that claims to be of {self._foreign}", None, self._forge),
-            *[
-                await _refused(f"change of one's own {name}", None, partial(self._change, name))
-                for name in await self._projected()
-            ],
-            await _refused("one's own namespace's rights", None, self._widen),
-        ]
+        # At once: an API server that answers nothing must not take longer than a job may.
+        groups = await asyncio.gather(
+            *(self._found(each) if each.sought else self._made(each) for each in self._attempts)
+        )
+        return [await self._who(), *chain.from_iterable(groups)]
 
-    def _reads(self) -> list[tuple[str, str]]:
-        theirs = self._foreign_namespace
-        selector = f"labelSelector={LABEL_TENANT}={self._foreign.tenant}&limit=1"
-        return [
-            ("ConfigMaps of all namespaces", f"/api/v1/configmaps?{selector}"),
-            (f"ConfigMaps of namespace {theirs}", f"/api/v1/namespaces/{theirs}/configmaps?limit=1"),
-            (f"Secrets of namespace {theirs}", f"/api/v1/namespaces/{theirs}/secrets?limit=1"),
-            ("TenantConfigs of all namespaces", f"/apis/{GROUP}/{VERSION}/tenantconfigs?limit=1"),
-            (
-                f"TenantConfigs of namespace {theirs}",
-                f"/apis/{GROUP}/{VERSION}/namespaces/{theirs}/tenantconfigs?limit=1",
-            ),
-        ]
-
-    async def _who(self) -> str:
+    async def _who(self) -> Result:
+        attempt = "who one is, from the API server"
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        answer = await self._cluster.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
-        return str(answer["status"]["userInfo"]["username"])
-
-    async def _read(self, path: str) -> str:
-        await self._cluster.get(path)
-        return "listed"
-
-    async def _declare(self) -> str:
-        path = f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}/tenantconfigs"
-        await self._cluster.try_post(path, isolation.tenant_config(self._namespace, self._foreign))
-        return "admitted"
-
-    async def _forge(self) -> str:
-        path = f"/api/v1/namespaces/{self._namespace}/configmaps"
-        await self._cluster.try_post(path, isolation.projection(self._namespace, self._foreign))
-        return "admitted"
-
-    async def _projected(self) -> list[str]:
-        """Names of projected ConfigMaps in one's own namespace, if one may see any: one of them."""
         try:
-            path = f"/api/v1/namespaces/{self._namespace}/configmaps?labelSelector={LABEL_TENANT}&limit=1"
-            return [each["metadata"]["name"] for each in (await self._cluster.get(path))["items"]]
-        except TenantConfigError:
-            return []
+            answer = await self._cluster.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
+        except TenantConfigError as error:
+            return Result(attempt, Outcome.UNTRIED, f"{isolation.NEEDED}: {error.message}")
+        return Result(attempt, Outcome.PERMITTED, str(answer["status"]["userInfo"]["username"]))
 
-    async def _change(self, name: str) -> str:
-        path = f"/api/v1/namespaces/{self._namespace}/configmaps/{name}"
-        await self._cluster.try_merge(path, {"data": {"forged": "true"}})
-        return "admitted"
+    async def _found(self, series: Series) -> list[Result]:
+        """The attempts on an object that has to be found first."""
+        try:
+            names = [each["metadata"]["name"] for each in (await self._cluster.get(series.sought))["items"]]
+        except TenantConfigError as error:
+            return isolation.untried(series, isolation.explained(error))
+        if not names:
+            return isolation.untried(series, f"there is none to try on: {series.absent}")
+        return await self._made(series.about(names[0]))
 
-    async def _widen(self) -> str:
-        await self._cluster.try_merge(f"/api/v1/namespaces/{self._namespace}", isolation.widened(self._foreign))
-        return "admitted"
+    async def _made(self, series: Series) -> list[Result]:
+        control = isolation.judged(series.control, await self._error(series.control)) if series.control else None
+        errors = await asyncio.gather(*map(self._error, series.attempts))
+        results = [isolation.judged(*each, control) for each in zip(series.attempts, errors, strict=True)]
+        return [control, *results] if control else results
+
+    async def _error(self, attempt: Attempt) -> TenantConfigError | None:
+        """What refuses an attempt; None: nothing does."""
+        try:
+            match attempt.verb:
+                case "list":
+                    await self._cluster.get(attempt.path)
+                case "create":
+                    await self._cluster.try_post(attempt.path, attempt.body)
+                case "patch":
+                    await self._cluster.try_merge(attempt.path, attempt.body)
+                case "review":
+                    answer = await self._cluster.post(attempt.path, attempt.body)
+                    if not answer["status"]["allowed"]:
+                        return Transient(Reason.ACCESS_DENIED, Guard.REVIEW)
+        except TenantConfigError as error:
+            return error
+        return None
 
 
 async def _control(attempt: str, ask: Try) -> Result:
@@ -230,11 +218,11 @@ async def _control(attempt: str, ask: Try) -> Result:
     result = await _refused(attempt, None, ask)
     if result.outcome is Outcome.BREACH:
         return Result(attempt, Outcome.PERMITTED, result.detail)
-    return Result(attempt, Outcome.UNTRIED, f"this should succeed, or refusals prove nothing: {result.detail}")
+    return Result(attempt, Outcome.UNTRIED, f"{isolation.NEEDED}: {result.detail}")
 
 
 async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try) -> Result:
-    """What must be refused; `expected` is how the watch server says so."""
+    """What the watch server must refuse; `expected` is how it says so."""
     try:
         return Result(attempt, Outcome.BREACH, await ask())
     except _Denied:
@@ -245,9 +233,6 @@ async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try) -> 
         refused = error.code() is expected
         detail = error.code().name if refused else f"{error.code().name}: {error.details()}"
         return Result(attempt, Outcome.REFUSED if refused else Outcome.UNTRIED, detail)
-    except TenantConfigError as error:
-        refused = error.reason is Reason.ACCESS_DENIED
-        return Result(attempt, Outcome.REFUSED if refused else Outcome.UNTRIED, error.message)
 
 
 def _print(results: list[Result], settings: IsolationSettings) -> None:
