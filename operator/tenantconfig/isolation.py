@@ -3,22 +3,25 @@
 import base64
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
+from tenantconfig.errors import Conflict, Missing, TenantConfigError
 from tenantconfig.model import (
     ANNOTATION_READABLE_TENANTS,
     ANNOTATION_REVISION,
+    ANNOTATION_TENANTS,
     GROUP,
     LABEL_TENANT,
+    OPERATOR_NAMESPACE,
     VERSION,
     Scope,
 )
 
-AUDIENCE = "tenantconfig"
-RBAC = "rbac.authorization.k8s.io/v1"
 CANARY = "verify-isolation"  # the name of what an attempt would make; nothing is ever made
+NEEDED = "refusals prove nothing while this fails"
+ROLE = "give the account the Role of manifests/components/verify-isolation"
 
 
 class Outcome(StrEnum):
@@ -83,203 +86,235 @@ def _encoded(content: Mapping[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
 
 
-# What the API server is asked for
+# What is asked of the API server
 
 
-class Verb(StrEnum):
-    """How it is asked; nothing is ever stored."""
+class Guard(StrEnum):
+    """What has to refuse a request, by the words of its refusal: a 403 alone does not tell the one from the other."""
 
-    GET = "get"
-    CREATE = "create"  # as a dry run
-    PATCH = "patch"  # as a dry run of a JSON merge patch
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request to the API server."""
-
-    verb: Verb
-    path: str
-    body: Mapping[str, Any] = field(default_factory=dict)
+    RIGHTS = 'is forbidden: User "'
+    DECLARED = f"ValidatingAdmissionPolicy 'tenantconfigs.{GROUP}'"
+    PROJECTED = f"ValidatingAdmissionPolicy 'configmaps.{GROUP}'"
+    STATUS = f"ValidatingAdmissionPolicy 'status.{GROUP}'"
+    IMMUTABLE = "spec.tenantId is immutable"
+    REVIEW = "no such right"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What must be refused.
-
-    `control`, if any, differs in nothing but what is forbidden about it, and has to be permitted: then the attempt is
-    not refused for a lack of rights, which other tenants' teams may have.
-    """
+    """A request that changes nothing, and the guards of which one has to refuse it; without any it has to succeed."""
 
     name: str
-    ask: Ask
-    control: Ask | None = None
-    invalid: bool = False  # the schema refuses it, whoever asks
+    verb: Literal["list", "create", "patch", "review"]
+    path: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    guards: tuple[Guard, ...] = (Guard.RIGHTS,)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Something in one's own namespace to be tampered with, or why there is nothing."""
+class Series:
+    """Attempts, and the harmless request by the same right that has to succeed for their refusals to prove anything.
 
-    name: str = ""
-    why: str = ""
+    With `sought`, a list's path, all are about an object that is there: `{}` stands for the name of the first one.
+    """
+
+    attempts: tuple[Attempt, ...]
+    control: Attempt | None = None
+    sought: str = ""
+    absent: str = ""  # the remedy when there is none
+
+    def about(self, name: str) -> "Series":
+        """The same with the name of the object that was found."""
+        attempts = tuple(_named(each, name) for each in self.attempts)
+        return Series(attempts, _named(self.control, name) if self.control else None)
+
+
+def judged(attempt: Attempt, error: TenantConfigError | None, control: Result | None = None) -> Result:
+    """What an answer says of an attempt; None is success."""
+    if error is None:
+        outcome = Outcome.BREACH if attempt.guards else Outcome.PERMITTED
+        return Result(attempt.name, outcome, "the API server permits it")
+    if not attempt.guards:
+        return Result(attempt.name, Outcome.UNTRIED, f"{NEEDED}: {explained(error)}")
+    # Rights are looked at before objects are: who hears of the object has the right.
+    if Guard.RIGHTS in attempt.guards and isinstance(error, Missing | Conflict):
+        return Result(attempt.name, Outcome.BREACH, f"the right is there: {error.message}")
+    if control and control.outcome is not Outcome.PERMITTED:
+        return Result(attempt.name, Outcome.UNTRIED, f"proves nothing without “{control.attempt}”: {control.detail}")
+    if any(guard in error.message for guard in attempt.guards):
+        return Result(attempt.name, Outcome.REFUSED, error.message)
+    return Result(attempt.name, Outcome.UNTRIED, f"not refused by what has to refuse it: {explained(error)}")
+
+
+def untried(series: Series, why: str) -> list[Result]:
+    """What a series comes to for which no object is found."""
+    return [Result(each.name, Outcome.UNTRIED, why) for each in series.about("(none found)").attempts]
+
+
+def explained(error: TenantConfigError) -> str:
+    """Why a request failed, with the remedy when it is for want of a right."""
+    return f"{error.message}; {ROLE}" if Guard.RIGHTS in error.message else error.message
+
+
+def _named(attempt: Attempt, name: str) -> Attempt:
+    return replace(attempt, name=attempt.name.replace("{}", name), path=attempt.path.replace("{}", name))
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """Where the attempts are made: one's own namespace and scope, another's, and what there is in one's own."""
+class Side:
+    """A tenant, and a namespace that may declare it."""
 
+    scope: Scope
     namespace: str
-    own: Scope
-    foreign_namespace: str
-    foreign: Scope
-    tenant_config: Found = Found()
-    projected: Found = Found()
-    plain: Found = Found()  # a ConfigMap that nobody projected
+
+    def path(self, kind: str) -> str:
+        """Of all objects of a kind in the namespace."""
+        return f"{_root(kind)}/namespaces/{self.namespace}/{kind}"
+
+    def tenant_config(self, scope: Scope) -> dict[str, Any]:
+        """A TenantConfig of `scope` here, as small as it can be."""
+        fields = {"tenantId": scope.tenant, "environment": scope.environment, "service": scope.service}
+        return {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "TenantConfig",
+            "metadata": {"name": CANARY, "namespace": self.namespace},
+            "spec": {name: value for name, value in fields.items() if value},
+        }
+
+    def config_map(self, labels: Mapping[str, str]) -> dict[str, Any]:
+        """A ConfigMap here; with a scope's labels it claims to be what the controller projected."""
+        metadata = {"name": CANARY, "namespace": self.namespace, "labels": labels}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"forged": "true"}}
 
 
-def attempts(ground: Ground) -> list[Attempt | Result]:
-    """All that must be refused; what cannot be tried is a result already."""
-    return [*_reads(ground), *_foreign(ground), *_forgeries(ground), *_tampering(ground)]
+def _root(kind: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}" if kind in {"tenantconfigs", "configstores"} else "/api/v1"
 
 
-def configs(namespace: str) -> str:
-    """The path of a namespace's TenantConfigs."""
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/tenantconfigs"
+def attempts(own: Side, foreign: Side) -> list[Series]:
+    """Every way to the values of the foreign side."""
+    for_want_of_rights = (*_reads(foreign), *_writes(own, foreign), *_reviews(foreign.namespace))
+    return [Series(for_want_of_rights), *_forgeries(own, foreign.scope), *_changes(own, foreign.scope)]
 
 
-def configmaps(namespace: str) -> str:
-    """The path of a namespace's ConfigMaps."""
-    return f"/api/v1/namespaces/{namespace}/configmaps"
+def _reads(foreign: Side) -> list[Attempt]:
+    theirs = f"of namespace {foreign.namespace}"
+    selector = f"labelSelector={LABEL_TENANT}={foreign.scope.tenant}&"
+    places = [
+        ("ConfigMaps of all namespaces", f"/api/v1/configmaps?{selector}"),
+        (f"ConfigMaps {theirs}", f"{foreign.path('configmaps')}?"),
+        (f"Secrets {theirs}", f"{foreign.path('secrets')}?"),
+        ("TenantConfigs of all namespaces", f"{_root('tenantconfigs')}/tenantconfigs?"),
+        (f"TenantConfigs {theirs}", f"{foreign.path('tenantconfigs')}?"),
+    ]
+    return [Attempt(f"read {what}", "list", f"{path}limit=1") for what, path in places]
 
 
-def _reads(ground: Ground) -> list[Attempt]:
-    theirs = ground.foreign_namespace
-    paths = {
-        "ConfigMaps of all namespaces": f"/api/v1/configmaps?labelSelector={LABEL_TENANT}={ground.foreign.tenant}",
-        f"ConfigMaps of namespace {theirs}": configmaps(theirs),
-        f"Secrets of namespace {theirs}": f"/api/v1/namespaces/{theirs}/secrets",
-        "TenantConfigs of all namespaces": f"/apis/{GROUP}/{VERSION}/tenantconfigs",
-        f"TenantConfigs of namespace {theirs}": configs(theirs),
-    }
+def _writes(own: Side, foreign: Side) -> list[Attempt]:
+    theirs, path = f"in namespace {foreign.namespace}", foreign.path
+    may = {"annotations": dict.fromkeys((ANNOTATION_TENANTS, ANNOTATION_READABLE_TENANTS), foreign.scope.tenant)}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CANARY, **may}}
+    # Every namespace has a ConfigMap kube-root-ca.crt. What has no such name need not be there: rights come first.
     return [
-        Attempt(f"read {what}", Ask(Verb.GET, f"{path}{'&' if '?' in path else '?'}limit=1"))
-        for what, path in paths.items()
+        Attempt(f"TenantConfig {theirs}", "create", path("tenantconfigs"), foreign.tenant_config(foreign.scope)),
+        Attempt(f"ConfigMap {theirs}", "create", path("configmaps"), foreign.config_map({})),
+        Attempt(f"change of a TenantConfig {theirs}", "patch", f"{path('tenantconfigs')}/{CANARY}"),
+        Attempt(f"change of a ConfigMap {theirs}", "patch", f"{path('configmaps')}/kube-root-ca.crt"),
+        Attempt("change of a ConfigStore", "patch", f"{_root('configstores')}/configstores/dynamodb"),
+        Attempt("one's own namespace's rights", "patch", f"/api/v1/namespaces/{own.namespace}", {"metadata": may}),
+        Attempt("namespace with the foreign tenant's rights", "create", "/api/v1/namespaces", space),
     ]
 
 
-def _foreign(ground: Ground) -> list[Attempt]:
-    """What would be done in the other's namespace: only rights that somebody gave could permit it."""
-    theirs = ground.foreign_namespace
-    token = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": [AUDIENCE]}}
-    creations = {  # a dry run returns a token all the same: it is dropped here
-        "token": (f"/api/v1/namespaces/{theirs}/serviceaccounts/default/token", token),
-        "Pod": (f"/api/v1/namespaces/{theirs}/pods", _pod(theirs)),
-        "RoleBinding": (f"/apis/{RBAC}/namespaces/{theirs}/rolebindings", _binding(ground)),
-        "TenantConfig": (configs(theirs), tenant_config(theirs, ground.foreign)),
-        "ConfigMap": (configmaps(theirs), configmap(theirs)),
-    }
-    changes = {"TenantConfig": configs(theirs), "ConfigMap": configmaps(theirs)}
-    return [
-        *[Attempt(f"new {what} in namespace {theirs}", Ask(Verb.CREATE, *each)) for what, each in creations.items()],
-        *[
-            Attempt(f"change of a {what} in namespace {theirs}", Ask(Verb.PATCH, f"{path}/{CANARY}"))
-            for what, path in changes.items()
-        ],
-    ]
+REVIEWED = (
+    ("get", "", "configmaps"),
+    ("get", "", "secrets"),
+    ("get", GROUP, "tenantconfigs"),
+    ("watch", "", "configmaps"),
+    ("watch", "", "secrets"),
+    ("watch", GROUP, "tenantconfigs"),
+    ("delete", "", "configmaps"),
+    ("delete", GROUP, "tenantconfigs"),
+    ("create", "", "serviceaccounts/token"),
+    ("impersonate", "", "serviceaccounts"),
+    ("create", "", "pods"),
+    ("create", "", "pods/exec"),
+)
 
 
-def _forgeries(ground: Ground) -> list[Attempt]:
-    """What would be made in one's own namespace, where one may make the like: the policies refuse it."""
-    ours, own, foreign = ground.namespace, ground.own, ground.foreign
+def _reviews(foreign_namespace: str) -> list[Attempt]:
+    # Asked for, not tried: on a dry run the API server issues a token all the same, and an exec has none.
+    found = []
+    for namespace in (foreign_namespace, OPERATOR_NAMESPACE):
+        for verb, group, what in REVIEWED:
+            resource, _, subresource = what.partition("/")
+            right = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
+            body = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": {**right, "namespace": namespace}},
+            }
+            path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+            name = f"right to {verb} {what} in namespace {namespace}"
+            found.append(Attempt(name, "review", path, body, (Guard.REVIEW,)))
+    return found
+
+
+def _forgeries(own: Side, foreign: Scope) -> list[Series]:
+    """New objects in one's own namespace."""
+    configs, maps = own.path("tenantconfigs"), own.path("configmaps")
+    declared, plain, claimed = own.tenant_config(own.scope), own.config_map({}), own.config_map(foreign.labels())
+    forged = own.tenant_config(foreign)
     return [
-        Attempt(
-            f"TenantConfig of {foreign}",
-            Ask(Verb.CREATE, configs(ours), tenant_config(ours, foreign)),
-            control=Ask(Verb.CREATE, configs(ours), tenant_config(ours, own)),
+        Series(
+            (Attempt(f"TenantConfig of {foreign}", "create", configs, forged, (Guard.DECLARED,)),),
+            Attempt(f"TenantConfig of {own.scope}", "create", configs, declared, ()),
         ),
-        Attempt(
-            f"ConfigMap that claims to be of {foreign}",
-            Ask(Verb.CREATE, configmaps(ours), configmap(ours, foreign)),
-            control=Ask(Verb.CREATE, configmaps(ours), configmap(ours)),
+        Series(
+            (Attempt(f"ConfigMap that claims to be of {foreign}", "create", maps, claimed, (Guard.PROJECTED,)),),
+            Attempt("ConfigMap that claims nothing", "create", maps, plain, ()),
         ),
     ]
 
 
-def _tampering(ground: Ground) -> list[Attempt | Result]:
-    """What would be changed in one's own namespace, where one may change as such."""
-    maps, path = configmaps(ground.namespace), configs(ground.namespace)
-    labels = {"metadata": {"labels": ground.foreign.labels()}}
-    annotations = {"metadata": {"annotations": {ANNOTATION_READABLE_TENANTS: ground.foreign.tenant}}}
+def _changes(own: Side, foreign: Scope) -> list[Series]:
+    """Changes of what is in one's own namespace."""
+    a_map, a_config = f"{own.path('configmaps')}/{{}}", f"{own.path('tenantconfigs')}/{{}}"
+    theirs, nobodys = ({"metadata": {"labels": {LABEL_TENANT: tenant}}} for tenant in (foreign.tenant, None))
+    data, spec = {"data": {"forged": "true"}}, {"spec": {"tenantId": foreign.tenant}}
+    newer, status = {"metadata": {"annotations": {ANNOTATION_REVISION: "9" * 15}}}, {"status": {"revision": 10**15}}
+    policy, rule = (Guard.PROJECTED,), (Guard.IMMUTABLE, Guard.DECLARED)
     return [
-        _change("data of", ground.projected, maps, {"data": {"forged": "true"}}),
-        _change("revision of", ground.projected, maps, {"metadata": {"annotations": {ANNOTATION_REVISION: "9" * 15}}}),
-        _change("another tenant's label on", ground.projected, maps, labels),
-        _change("no label on", ground.projected, maps, {"metadata": {"labels": {LABEL_TENANT: None}}}),
-        _change("another tenant's label on", ground.plain, maps, labels),
-        _change("another tenant in", ground.tenant_config, path, _spec(ground.foreign), invalid=True),
-        _change("status of", ground.tenant_config, path, {"status": {"revision": 10**15}}, part="/status"),
-        Attempt(
-            "rights of one's own namespace", Ask(Verb.PATCH, f"/api/v1/namespaces/{ground.namespace}", annotations)
+        Series(
+            (
+                Attempt("projected ConfigMap {} with other data", "patch", a_map, data, policy),
+                Attempt("projected ConfigMap {} with a later revision", "patch", a_map, newer, policy),
+                Attempt(f"projected ConfigMap {{}} labelled as of {foreign}", "patch", a_map, theirs, policy),
+                Attempt("projected ConfigMap {} without its label", "patch", a_map, nobodys, policy),
+            ),
+            Attempt("projected ConfigMap {} as it is", "patch", a_map, {}, ()),
+            f"{own.path('configmaps')}?labelSelector={LABEL_TENANT}&limit=1",
+            f"declare a TenantConfig in namespace {own.namespace} and wait until it is Ready",
+        ),
+        Series(
+            (Attempt(f"ConfigMap {{}} labelled as of {foreign}", "patch", a_map, theirs, policy),),
+            Attempt("ConfigMap {} as it is", "patch", a_map, {}, ()),
+            f"{own.path('configmaps')}?labelSelector=!{LABEL_TENANT}&limit=1",
+            f"make any ConfigMap in namespace {own.namespace}",
+        ),
+        Series(
+            (
+                # The schema answers before the policy.
+                Attempt(f"TenantConfig {{}} changed to {foreign}", "patch", a_config, spec, rule),
+            ),
+            Attempt("TenantConfig {} as it is", "patch", a_config, {}, ()),
+            f"{own.path('tenantconfigs')}?limit=1",
+            f"declare a TenantConfig in namespace {own.namespace}",
+        ),
+        Series(
+            (Attempt("status of TenantConfig {}", "patch", f"{a_config}/status", status, (Guard.STATUS,)),),
+            Attempt("status of TenantConfig {} as it is", "patch", f"{a_config}/status", {}, ()),
+            f"{own.path('tenantconfigs')}?limit=1",
+            f"declare a TenantConfig in namespace {own.namespace}",
         ),
     ]
-
-
-def _change(
-    what: str, found: Found, path: str, body: Mapping[str, Any], *, part: str = "", invalid: bool = False
-) -> Attempt | Result:
-    """A change of something that one may change, as is shown by a change that says nothing."""
-    if not found.name:
-        return Result(f"{what} one's own", Outcome.UNTRIED, found.why)
-    path = f"{path}/{found.name}{part}"
-    return Attempt(f"{what} one's own {found.name}", Ask(Verb.PATCH, path, body), Ask(Verb.PATCH, path), invalid)
-
-
-# Objects
-
-
-def tenant_config(namespace: str, scope: Scope) -> dict[str, Any]:
-    """A TenantConfig of `scope`, as small as it can be."""
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": "TenantConfig",
-        "metadata": {"name": CANARY, "namespace": namespace},
-        **_spec(scope),
-    }
-
-
-def _spec(scope: Scope) -> dict[str, Any]:
-    fields = {"tenantId": scope.tenant, "environment": scope.environment, "service": scope.service}
-    return {"spec": {name: value for name, value in fields.items() if value}}
-
-
-def configmap(namespace: str, scope: Scope | None = None) -> dict[str, Any]:
-    """A ConfigMap; one that claims to be what the controller projected, if it is of a scope."""
-    labels = {"labels": scope.labels()} if scope else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": CANARY, "namespace": namespace, **labels},
-        "data": {"forged": "true"},
-    }
-
-
-def _pod(namespace: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": CANARY, "namespace": namespace},
-        "spec": {"containers": [{"name": CANARY, "image": CANARY}]},
-    }
-
-
-def _binding(ground: Ground) -> dict[str, Any]:
-    """One that would let one's own pods read there."""
-    subject = {"kind": "ServiceAccount", "name": "default", "namespace": ground.namespace}
-    return {
-        "apiVersion": RBAC,
-        "kind": "RoleBinding",
-        "metadata": {"name": CANARY, "namespace": ground.foreign_namespace},
-        "roleRef": {"apiGroup": RBAC.partition("/")[0], "kind": "ClusterRole", "name": "view"},
-        "subjects": [subject],
-    }

@@ -3,7 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,17 +15,20 @@ import yaml
 from harness.install import BASE, WITH_SECRETS
 from harness.processes import local_environment
 from harness.system import COMMAND, System
+from harness.system import NAMESPACE as SYSTEM
 from harness.wait import wait_for
 
 COMPONENT = BASE.parent / "components" / "verify-isolation"
 HOME, AWAY = "tenantconfig-canary", "tenantconfig-canary-foreign"
 ACCOUNT = "verify-isolation"
+CONTROLS = 8  # what has to be permitted
 
 
 @pytest.fixture(scope="module")
 def installed(system: System) -> Iterator[System]:
     """The component, and the values that it is about."""
     system.plane.kubectl("apply", "-f", COMPONENT / "canary.yaml")
+    system.plane.kubectl("create", "configmap", "tenantconfig-ca", f"-n={HOME}")  # the CronJob mounts it
     for namespace in (HOME, AWAY):
         system.plane.kubectl("wait", "--for=condition=Ready", "tenantconfig/canary", f"-n={namespace}", "--timeout=60s")
     yield system
@@ -65,9 +68,9 @@ def test_everything_is_refused(installed: System) -> None:
     code, results, output = verify(installed)
     assert code == 0, output
     outcomes = [each["outcome"] for each in results]
-    assert outcomes.count("permitted") == 2
-    assert outcomes.count("refused") == len(results) - 2 >= 30
-    assert any(each["attempt"] == "data of one's own canary" for each in results)
+    assert outcomes.count("permitted") == CONTROLS
+    assert outcomes.count("refused") == len(results) - CONTROLS >= 50
+    assert len({each["attempt"] for each in results}) == len(results)
     assert "out of reach" not in output
 
 
@@ -80,9 +83,9 @@ def test_it_tells_people_line_by_line(installed: System) -> None:
 
 
 @contextmanager
-def without(system: System, file: Path, kind: str, name: str) -> Iterator[None]:
-    """A policy's binding is gone, until the end."""
-    system.plane.kubectl("delete", kind, name)
+def without(system: System, file: Path, *what: str) -> Iterator[None]:
+    """Something of a manifest is gone, until the end."""
+    system.plane.kubectl("delete", *what)
     try:
         yield
     finally:
@@ -114,74 +117,124 @@ def bound(system: System, role: str) -> Iterator[None]:
 
 
 @contextmanager
-def allowed(system: System, namespace: str, resources: str, verbs: str, name: str = "canary-hole") -> Iterator[None]:
-    """The canary's account has a Role in a namespace."""
-    kubectl = system.plane.kubectl
-    kubectl("create", "role", name, f"-n={namespace}", f"--resource={resources}", f"--verb={verbs}")
-    kubectl("create", "rolebinding", name, f"-n={namespace}", f"--role={name}", f"--serviceaccount={HOME}:{ACCOUNT}")
+def permitted(system: System, verb: str, resource: str, namespace: str = "") -> Iterator[None]:
+    """The canary's account has one right more, in a namespace or everywhere."""
+    kind, where = ("role", [f"-n={namespace}"]) if namespace else ("clusterrole", [])
+    system.plane.kubectl("create", kind, "more", f"--verb={verb}", f"--resource={resource}", *where)
+    account = f"--serviceaccount={HOME}:{ACCOUNT}"
+    system.plane.kubectl("create", f"{kind}binding", "more", f"--{kind}=more", account, *where)
     try:
         yield
     finally:
-        kubectl("delete", "rolebinding,role", name, f"-n={namespace}")
+        system.plane.kubectl("delete", f"{kind},{kind}binding", "more", *where)
 
 
-BINDING = "validatingadmissionpolicybinding"
+def role() -> dict[str, Any]:
+    """What the component lets its account do."""
+    (found,) = (each for each in yaml.safe_load_all((COMPONENT / "canary.yaml").read_text()) if each["kind"] == "Role")
+    return dict(found)
+
+
+@contextmanager
+def lacking(system: System, verb: str, resource: str) -> Iterator[None]:
+    """The canary's account has one right less."""
+    less = role()
+    for rule in less["rules"]:
+        if resource in rule["resources"]:
+            rule["verbs"].remove(verb)
+    less["rules"] = [rule for rule in less["rules"] if rule["verbs"]]
+    system.plane.kubectl("replace", "-f", "-", input=yaml.safe_dump(less))
+    try:
+        yield
+    finally:
+        system.plane.kubectl("replace", "-f", "-", input=yaml.safe_dump(role()))
+
+
+def rights(verbs: str, resources: str, *namespaces: str) -> set[str]:
+    """How the attempts are called that ask for rights."""
+    return {
+        f"right to {verb} {resource} in namespace {namespace}"
+        for verb in verbs.split()
+        for resource in resources.split()
+        for namespace in namespaces
+    }
+
+
+FOREIGN = "canary-foreign/_/_"
+NEW_CONFIG = f"TenantConfig of {FOREIGN}"
+NONE = "(none found)"
+
+
+def changed_maps(projected: str, other: str) -> set[str]:
+    """How the attempts are called that change a ConfigMap of one's own."""
+    return {
+        f"projected ConfigMap {projected} with other data",
+        f"projected ConfigMap {projected} with a later revision",
+        f"projected ConfigMap {projected} labelled as of {FOREIGN}",
+        f"projected ConfigMap {projected} without its label",
+        f"ConfigMap {other} labelled as of {FOREIGN}",
+    }
+
+
+NEW_MAP, CHANGED_MAPS = f"ConfigMap that claims to be of {FOREIGN}", changed_maps("canary", "tenantconfig-ca")
+FORGED_MAPS = {NEW_MAP, *CHANGED_MAPS}
+READ = {
+    f"snapshot of {FOREIGN} with one's own token",
+    f"stream of {FOREIGN} with one's own token",
+    f"{FOREIGN} on a stream of one's own",
+}
+LISTED = {"read ConfigMaps of all namespaces", f"read ConfigMaps of namespace {AWAY}"}
+POLICY, BINDING = "validatingadmissionpolicy", "validatingadmissionpolicybinding"
+
+
+def unguarded(kind: str, resource: str) -> Callable[[System], Any]:
+    """A policy, or its binding, is not installed."""
+    return lambda system: without(system, BASE / "admission.yaml", kind, f"{resource}.tenantconfig.dev")
+
+
+def with_right(verb: str, resource: str, namespace: str = "") -> Callable[[System], Any]:
+    """The account may do one thing more."""
+    return lambda system: permitted(system, verb, resource, namespace)
+
+
 HOLES: dict[str, tuple[Callable[[System], Any], set[str]]] = {
-    "the policy of TenantConfigs is not bound": (
-        lambda system: without(system, BASE / "admission.yaml", BINDING, "tenantconfigs.tenantconfig.dev"),
-        {"TenantConfig of canary-foreign/_/_"},
-    ),
-    "the policy of ConfigMaps is not bound": (
-        lambda system: without(system, BASE / "admission.yaml", BINDING, "configmaps.tenantconfig.dev"),
-        {
-            "ConfigMap that claims to be of canary-foreign/_/_",
-            "data of one's own canary",
-            "revision of one's own canary",
-            "another tenant's label on one's own canary",
-            "no label on one's own canary",
-            "another tenant's label on one's own unlabelled",
-        },
-    ),
-    "the policy of statuses is not bound": (
-        lambda system: without(system, BASE / "admission.yaml", BINDING, "status.tenantconfig.dev"),
-        {"status of one's own canary"},
-    ),
-    "the namespace may read every tenant": (
-        lambda system: annotated(system, "readable-tenants", "*"),
-        {
-            "snapshot of canary-foreign/_/_ with one's own token",
-            "stream of canary-foreign/_/_ with one's own token",
-            "canary-foreign/_/_ on a stream of one's own",
-        },
-    ),
+    "the policy of TenantConfigs is not bound": (unguarded(BINDING, "tenantconfigs"), {NEW_CONFIG}),
+    "the policy of TenantConfigs is not there": (unguarded(POLICY, "tenantconfigs"), {NEW_CONFIG}),
+    "the policy of ConfigMaps is not bound": (unguarded(BINDING, "configmaps"), FORGED_MAPS),
+    "the policy of ConfigMaps is not there": (unguarded(POLICY, "configmaps"), FORGED_MAPS),
+    "the policy of statuses is not bound": (unguarded(BINDING, "status"), {"status of TenantConfig canary"}),
+    "the namespace may read every tenant": (lambda system: annotated(system, "readable-tenants", "*"), READ),
     "the namespace may declare both tenants": (
         lambda system: annotated(system, "tenants", "canary,canary-foreign"),
-        {
-            "TenantConfig of canary-foreign/_/_",
-            "snapshot of canary-foreign/_/_ with one's own token",
-            "stream of canary-foreign/_/_ with one's own token",
-            "canary-foreign/_/_ on a stream of one's own",
-        },
+        {NEW_CONFIG, *READ},
     ),
     "the account may read everywhere": (
         lambda system: bound(system, "tenantconfig-watch-server"),
-        {"read ConfigMaps of all namespaces", f"read ConfigMaps of namespace {AWAY}"},
+        LISTED | rights("watch", "configmaps", AWAY, SYSTEM),
     ),
-    "the account has the controller's rights": (
+    "the account has the controller's rights on Secrets": (
         lambda system: bound(system, "tenantconfig-controller-secrets"),
-        {f"read Secrets of namespace {AWAY}"},
+        {f"read Secrets of namespace {AWAY}"} | rights("get watch", "secrets", AWAY, SYSTEM),
     ),
-    "the account may ask for tokens in the other's namespace": (
-        lambda system: allowed(system, AWAY, "serviceaccounts/token", "create"),
-        {f"new token in namespace {AWAY}"},
+    "the account may take tokens of the other namespace": (
+        with_right("create", "serviceaccounts/token", AWAY),
+        rights("create", "serviceaccounts/token", AWAY),
     ),
-    "the account may write in the other's namespace": (
-        lambda system: allowed(system, AWAY, "configmaps,tenantconfigs.tenantconfig.dev", "create,patch"),
-        {
-            f"{how} {what} in namespace {AWAY}"
-            for how in ("new", "change of a")
-            for what in ("ConfigMap", "TenantConfig")
-        },
+    "the account may write ConfigMaps of the other namespace": (
+        with_right("create,patch", "configmaps", AWAY),
+        {f"ConfigMap in namespace {AWAY}", f"change of a ConfigMap in namespace {AWAY}"},
+    ),
+    "the account may write TenantConfigs of the other namespace": (
+        with_right("create,patch", "tenantconfigs.tenantconfig.dev", AWAY),
+        {f"TenantConfig in namespace {AWAY}", f"change of a TenantConfig in namespace {AWAY}"},
+    ),
+    "the account may write namespaces": (
+        with_right("create,patch", "namespaces"),
+        {"one's own namespace's rights", "namespace with the foreign tenant's rights"},
+    ),
+    "the account may change ConfigStores": (
+        with_right("patch", "configstores.tenantconfig.dev"),
+        {"change of a ConfigStore"},
     ),
 }
 
@@ -211,48 +264,74 @@ def test_what_cannot_be_tried_is_not_taken_for_refused(installed: System) -> Non
     assert code == 3, "while one's own is refused, refusals prove nothing"
 
 
-@pytest.mark.parametrize(
-    ("resource", "verbs", "untried"),
-    [
-        ("configmaps", "get,list,patch", {"ConfigMap that claims to be of canary-foreign/_/_"}),
-        ("tenantconfigs.tenantconfig.dev", "get,list,patch", {"TenantConfig of canary-foreign/_/_"}),
-        (
-            "configmaps",
-            "get,create,patch",
-            {
-                "data of one's own",
-                "revision of one's own",
-                "another tenant's label on one's own",
-                "no label on one's own",
-            },
-        ),
-        ("tenantconfigs.tenantconfig.dev", "get,list,create", {"another tenant in one's own canary"}),
-    ],
-)
-def test_what_is_refused_for_a_lack_of_rights_proves_nothing(
-    installed: System, resource: str, verbs: str, untried: set[str]
+def untried(system: System) -> dict[str, str]:
+    """What could not be tried, and why; nothing else was wrong."""
+    code, results, output = verify(system)
+    assert code == (3 if "untried" in {each["outcome"] for each in results} else 0), output
+    return {each["attempt"]: each["detail"] for each in results if each["outcome"] == "untried"}
+
+
+RELYING: dict[tuple[str, str], set[str]] = {
+    ("create", "tenantconfigs"): {NEW_CONFIG, "TenantConfig of canary/_/_"},
+    ("create", "configmaps"): {NEW_MAP, "ConfigMap that claims nothing"},
+    ("patch", "tenantconfigs"): {f"TenantConfig canary changed to {FOREIGN}", "TenantConfig canary as it is"},
+    ("patch", "configmaps"): {
+        *CHANGED_MAPS,
+        "projected ConfigMap canary as it is",
+        "ConfigMap tenantconfig-ca as it is",
+    },
+    ("patch", "tenantconfigs/status"): {"status of TenantConfig canary", "status of TenantConfig canary as it is"},
+    ("list", "tenantconfigs"): {f"TenantConfig {NONE} changed to {FOREIGN}", f"status of TenantConfig {NONE}"},
+    ("list", "configmaps"): changed_maps(NONE, NONE),
+}
+
+
+@pytest.mark.parametrize(("verb", "resource"), RELYING)
+def test_an_account_that_lacks_a_right_is_not_taken_for_one_that_a_policy_refuses(
+    installed: System, verb: str, resource: str
 ) -> None:
-    rights = {
-        "configmaps": "get,list,create,patch",
-        "tenantconfigs.tenantconfig.dev": "get,list,create,patch",
-        "tenantconfigs.tenantconfig.dev/status": "patch",
-    } | {resource: verbs}
-    kubectl = installed.plane.kubectl
-    kubectl("delete", "rolebinding", ACCOUNT, f"-n={HOME}")
-    with ExitStack() as stack:
-        stack.callback(kubectl, "apply", "-f", COMPONENT / "canary.yaml")
-        for number, (each, granted) in enumerate(rights.items()):
-            stack.enter_context(allowed(installed, HOME, each, granted, name=f"canary-{number}"))
+    found: dict[str, str] = {}
 
-        def seen() -> bool:
-            code, results, output = verify(installed)
-            found = {each["attempt"] for each in results if each["outcome"] == "untried"}
-            assert (code, found) == (3, untried), output
-            assert "give this account what the tenant's team has there" in output
-            return True
+    def seen() -> bool:  # rights take a moment to take effect
+        found.clear()
+        found.update(untried(installed))
+        return found.keys() == RELYING[verb, resource]
 
-        wait_for(seen, "what could not be tried")
-    wait_for(lambda: verify(installed)[0] == 0, "all rights again")
+    with lacking(installed, verb, resource):
+        wait_for(seen, f"untried: {sorted(RELYING[verb, resource])}")
+    for detail in found.values():
+        assert f'cannot {verb} resource "{resource}"' in detail
+        assert "give the account the Role of manifests/components/verify-isolation" in detail
+    wait_for(lambda: verify(installed)[0] == 0, "the right to be back")
+
+
+def test_without_an_object_to_change_no_change_is_taken_for_refused(installed: System) -> None:
+    again = COMPONENT / "canary.yaml"
+    with without(installed, again, "tenantconfig/canary", f"-n={HOME}"):
+        found = untried(installed)
+    text = "declare a TenantConfig in namespace tenantconfig-canary"
+    assert text in found[f"TenantConfig {NONE} changed to {FOREIGN}"]
+    assert text in found[f"projected ConfigMap {NONE} without its label"]
+    installed.plane.kubectl("wait", "--for=condition=Ready", "tenantconfig/canary", f"-n={HOME}", "--timeout=60s")
+    installed.plane.kubectl("delete", "configmap", "tenantconfig-ca", f"-n={HOME}")
+    try:
+        remedy = f"there is none to try on: make any ConfigMap in namespace {HOME}"
+        assert untried(installed) == {f"ConfigMap {NONE} labelled as of {FOREIGN}": remedy}
+    finally:
+        installed.plane.kubectl("create", "configmap", "tenantconfig-ca", f"-n={HOME}")
+
+
+def test_the_account_has_no_right_that_is_not_used(installed: System) -> None:
+    since = installed.plane.audit_mark()
+    assert verify(installed)[0] == 0
+    used = {
+        (each.verb, each.resource)
+        for each in installed.plane.audit(f"{HOME}/{ACCOUNT}", since)
+        if each.namespace == HOME and each.code < 300
+    }
+    assert used == {
+        (verb, resource) for rule in role()["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+    }
 
 
 def test_the_outcome_is_pushed_as_metrics(installed: System) -> None:
@@ -276,7 +355,7 @@ def test_the_outcome_is_pushed_as_metrics(installed: System) -> None:
     assert code == 0
     ((path, metrics),) = pushed
     assert path == "/metrics/job/tenantconfig-verify-isolation"
-    assert f'tenantconfig_isolation_attempts{{outcome="refused"}} {len(results) - 2}.0' in metrics
+    assert f'tenantconfig_isolation_attempts{{outcome="refused"}} {len(results) - CONTROLS}.0' in metrics
     assert 'tenantconfig_isolation_attempts{outcome="breach"} 0.0' in metrics
     assert "tenantconfig_isolation_finished_timestamp_seconds" in metrics
 

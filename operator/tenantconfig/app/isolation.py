@@ -10,8 +10,8 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 from tenantconfig import isolation, kubeapi
 from tenantconfig.app import Failure
 from tenantconfig.client.stream import Connection, TokenUnusable
-from tenantconfig.errors import Missing, Reason, Stalled, TenantConfigError
-from tenantconfig.isolation import Ask, Attempt, Found, Ground, Outcome, Result, Verb
+from tenantconfig.errors import Reason, TenantConfigError, Transient
+from tenantconfig.isolation import Attempt, Guard, Outcome, Result, Series, Side
 from tenantconfig.kubeapi import KubeApi
-from tenantconfig.model import LABEL_TENANT, Scope
+from tenantconfig.model import Scope
 from tenantconfig.settings import IsolationSettings
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
@@ -33,7 +33,6 @@ from tenantconfig.watch.v1.watch_pb2_grpc import WatchServiceStub
 
 TIMEOUT_SECONDS = 15.0
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-REMEDY = "it should be permitted, or a refusal proves nothing: give this account what the tenant's team has there"
 DENIED, UNAUTHENTICATED = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
 
 Try = Callable[[], Awaitable[str]]  # what was got, in words; raises what refused it
@@ -160,49 +159,58 @@ class Objects:
 
     def __init__(self, cluster: KubeApi, settings: IsolationSettings) -> None:
         self._cluster = cluster
-        self._ground = Ground(settings.namespace, settings.scope, settings.foreign_namespace, settings.foreign)
+        own = Side(settings.scope, settings.namespace)
+        self._attempts = isolation.attempts(own, Side(settings.foreign, settings.foreign_namespace))
 
     async def results(self) -> list[Result]:
-        ours = self._ground.namespace
-        configs, maps = isolation.configs(ours), isolation.configmaps(ours)
-        declare = f"declare a TenantConfig of tenant {self._ground.own.tenant} in namespace {ours}"
-        ground = replace(
-            self._ground,
-            tenant_config=await self._first(f"{configs}?limit=1", declare),
-            projected=await self._first(f"{maps}?limit=1&labelSelector={LABEL_TENANT}", declare),
-            plain=await self._first(f"{maps}?limit=1&labelSelector=!{LABEL_TENANT}", f"make a ConfigMap in {ours}"),
+        # At once: an API server that answers nothing must not take longer than a job may.
+        groups = await asyncio.gather(
+            *(self._found(each) if each.sought else self._made(each) for each in self._attempts)
         )
-        return [
-            await _control("who one is, from the API server", self._who),
-            *[each if isinstance(each, Result) else await self._attempted(each) for each in isolation.attempts(ground)],
-        ]
+        return [await self._who(), *chain.from_iterable(groups)]
 
-    async def _first(self, path: str, remedy: str) -> Found:
-        try:
-            items = (await self._cluster.get(path))["items"]
-        except TenantConfigError as error:
-            return Found(why=f"{error.message}: {REMEDY}")
-        return Found(items[0]["metadata"]["name"]) if items else Found(why=f"there is none to try: {remedy}")
-
-    async def _attempted(self, attempt: Attempt) -> Result:
-        if attempt.control:
-            control = await _refused(attempt.name, None, partial(self._ask, attempt.control))
-            if control.outcome is not Outcome.BREACH:
-                return Result(attempt.name, Outcome.UNTRIED, f"{control.detail}: {REMEDY}")
-        return await _refused(attempt.name, None, partial(self._ask, attempt.ask), invalid=attempt.invalid)
-
-    async def _ask(self, ask: Ask) -> str:
-        if ask.verb is Verb.GET:
-            await self._cluster.get(ask.path)
-            return "listed"
-        send = self._cluster.try_post if ask.verb is Verb.CREATE else self._cluster.try_merge
-        await send(ask.path, ask.body)
-        return "admitted"
-
-    async def _who(self) -> str:
+    async def _who(self) -> Result:
+        attempt = "who one is, from the API server"
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        answer = await self._cluster.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
-        return str(answer["status"]["userInfo"]["username"])
+        try:
+            answer = await self._cluster.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", body)
+        except TenantConfigError as error:
+            return Result(attempt, Outcome.UNTRIED, f"{isolation.NEEDED}: {error.message}")
+        return Result(attempt, Outcome.PERMITTED, str(answer["status"]["userInfo"]["username"]))
+
+    async def _found(self, series: Series) -> list[Result]:
+        """The attempts on an object that has to be found first."""
+        try:
+            names = [each["metadata"]["name"] for each in (await self._cluster.get(series.sought))["items"]]
+        except TenantConfigError as error:
+            return isolation.untried(series, isolation.explained(error))
+        if not names:
+            return isolation.untried(series, f"there is none to try on: {series.absent}")
+        return await self._made(series.about(names[0]))
+
+    async def _made(self, series: Series) -> list[Result]:
+        control = isolation.judged(series.control, await self._error(series.control)) if series.control else None
+        errors = await asyncio.gather(*map(self._error, series.attempts))
+        results = [isolation.judged(*each, control) for each in zip(series.attempts, errors, strict=True)]
+        return [control, *results] if control else results
+
+    async def _error(self, attempt: Attempt) -> TenantConfigError | None:
+        """What refuses an attempt; None: nothing does."""
+        try:
+            match attempt.verb:
+                case "list":
+                    await self._cluster.get(attempt.path)
+                case "create":
+                    await self._cluster.try_post(attempt.path, attempt.body)
+                case "patch":
+                    await self._cluster.try_merge(attempt.path, attempt.body)
+                case "review":
+                    answer = await self._cluster.post(attempt.path, attempt.body)
+                    if not answer["status"]["allowed"]:
+                        return Transient(Reason.ACCESS_DENIED, Guard.REVIEW)
+        except TenantConfigError as error:
+            return error
+        return None
 
 
 async def _control(attempt: str, ask: Try) -> Result:
@@ -210,11 +218,11 @@ async def _control(attempt: str, ask: Try) -> Result:
     result = await _refused(attempt, None, ask)
     if result.outcome is Outcome.BREACH:
         return Result(attempt, Outcome.PERMITTED, result.detail)
-    return Result(attempt, Outcome.UNTRIED, f"this should succeed, or refusals prove nothing: {result.detail}")
+    return Result(attempt, Outcome.UNTRIED, f"{isolation.NEEDED}: {result.detail}")
 
 
-async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try, *, invalid: bool = False) -> Result:
-    """What must be refused; `expected` is how the watch server says so, `invalid` whether the schema may be why."""
+async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try) -> Result:
+    """What the watch server must refuse; `expected` is how it says so."""
     try:
         return Result(attempt, Outcome.BREACH, await ask())
     except _Denied:
@@ -225,11 +233,6 @@ async def _refused(attempt: str, expected: grpc.StatusCode | None, ask: Try, *, 
         refused = error.code() is expected
         detail = error.code().name if refused else f"{error.code().name}: {error.details()}"
         return Result(attempt, Outcome.REFUSED if refused else Outcome.UNTRIED, detail)
-    except Missing as error:  # nobody is told so who may not ask
-        return Result(attempt, Outcome.BREACH, error.message)
-    except TenantConfigError as error:
-        refused = error.reason is Reason.ACCESS_DENIED or (invalid and isinstance(error, Stalled))
-        return Result(attempt, Outcome.REFUSED if refused else Outcome.UNTRIED, error.message)
 
 
 def _print(results: list[Result], settings: IsolationSettings) -> None:
