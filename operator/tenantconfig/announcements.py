@@ -77,8 +77,8 @@ class Announcements:
 
     def settle(self, ref: ResourceRef, found: Collection[str]) -> None:
         """All keys of a resource are as recorded but those that were `found` otherwise."""
-        if last := self._last.get(ref):
-            self._last[ref] = {key: version for key, version in last.items() if key in found}
+        if last := {key: version for key, version in self._last.pop(ref, {}).items() if key in found}:
+            self._last[ref] = last
 
     def forget(self, ref: ResourceRef) -> None:
         """The resource is gone."""

@@ -34,6 +34,7 @@ class Findings:
     store_failures: tuple[TenantConfigError, ...] = ()  # the projection was not attempted
     projection_failure: TenantConfigError | None = None
     drift: TenantConfigError | None = None  # what others changed is not put back yet; all else is done
+    unprojected: bool = False  # others have changed what pods are to see, and it was not projected
     suspended: bool = False
     deferred: bool = False  # nothing could be asked yet: a status of an older generation says enough
 

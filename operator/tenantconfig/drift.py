@@ -57,17 +57,16 @@ def _changed(recorded: EntryStatus, held: Held | None, work: Work) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """How often a key was put back without a pause, and when last."""
+    """How often a key was put back without a pause, and the last time: when, where and for which generation."""
 
-    times: int = 0
-    last: float = 0.0
+    times: int
+    last: float
+    location: str
+    generation: int
 
     def wait(self, now: float) -> float:
         """Seconds until it is put back; 0: at once."""
-        return max(0.0, self.last + hold_seconds(self.times) - now) if self.times else 0.0
-
-
-NO_HOLD = Hold()
+        return max(0.0, self.last + hold_seconds(self.times) - now)
 
 
 class Holds:
@@ -80,9 +79,14 @@ class Holds:
         """The keys of a resource that were put back of late."""
         return {key: hold for key, hold in self._holds.get(uid, {}).items() if now - hold.last <= QUIET_SECONDS}
 
-    def put_back(self, uid: str, key: str, now: float) -> None:
-        """Note that it was."""
-        self._holds[uid] = {**(holds := self.of(uid, now)), key: Hold(holds.get(key, NO_HOLD).times + 1, now)}
+    def put_back(self, uid: str, generation: int, places: Mapping[str, str], now: float) -> None:
+        """Note that keys were, by the id of the location."""
+        holds = dict(self.of(uid, now))
+        for key, location in places.items():
+            former = holds.get(key)
+            holds[key] = Hold(former.times + 1 if former else 1, now, location, generation)
+        if holds:
+            self._holds[uid] = holds
 
     def expire(self, now: float) -> None:
         """Forget what nobody touches any more."""

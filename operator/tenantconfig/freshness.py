@@ -28,7 +28,7 @@ async def tick(
     namespace: str,
     oldest: Callable[[], float | None],
     unverified: Callable[[], Iterable[Unverified]],
-    watching: Callable[[], bool],
+    unheard: Callable[[], str],
 ) -> None:
     """Write the tick every two seconds, for ever, unless a watch was not open since the last one.
 
@@ -40,9 +40,10 @@ async def tick(
         times = [time.time(), *(date for date in (oldest(),) if date is not None)]
         times += [each.since for each in eldest[MOST_STALE:]]  # of these the tick has no room to say more
         try:
-            quiet = 0 if watching() else quiet + 1
+            why = unheard()
+            quiet = quiet + 1 if why else 0
             if quiet == QUIET:
-                logger.warning("The tick is not written: changes cannot be watched, or only now and then")
+                logger.warning("The tick is not written: %s", why)
             if not quiet:
                 async with asyncio.timeout(PERIOD_SECONDS):
                     await configmaps.tick(kube, namespace, rfc3339(min(times)), stale_json(eldest[:MOST_STALE]))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tenantconfig.announcements import Announcements
-from tenantconfig.drift import NO_HOLD, Change, Holds, changes, held_back
+from tenantconfig.drift import Change, Holds, changes, held_back
 from tenantconfig.model import Policy, ResourceRef, TenantConfig
 from tenantconfig.ownwrites import OwnWrites
 from tenantconfig.placement import Work
@@ -21,6 +21,7 @@ class Seen:
 
     changes: tuple[Change, ...] = ()
     waits: Mapping[str, float] = field(default_factory=dict)
+    projectable: bool = False  # others have changed what pods are to see
 
 
 class Guard:
@@ -45,38 +46,63 @@ class Guard:
                 self.foreign[each.kind, each.policy] += 1
         if all(not work.unread and work.fresh is None for work in works):
             self.announcements.settle(ref, found)
-        # Only what is put back where it was found: what moves is never held, or it would leave its old place before it
-        # is in its new one.
         putting = {(work.place.location.id, put.key) for work in works for put in work.changes.puts}
-        known = {**self._owed.get(ref, {}), **found}
-        seen = {key: each for key, each in known.items() if (each.location, key) in putting}
-        holds = self._holds.of(resource.uid, now)
-        waits = {key: seconds for key in seen if (seconds := holds.get(key, NO_HOLD).wait(now)) > 0}
-        return Seen(tuple(seen.values()), waits)
+        owed = {**self._owed.get(ref, {}), **found}
+        return Seen(
+            tuple(each for key, each in owed.items() if (each.location, key) in putting),
+            self._waits(resource, putting, now),
+            any(each.policy is not Policy.ENFORCE for each in found.values()),
+        )
+
+    def _waits(self, resource: TenantConfig, putting: Collection[tuple[str, str]], now: float) -> Mapping[str, float]:
+        """What is not put back yet of what is going to be, whoever changed it.
+
+        An edit is, and so is what moves: it would leave its old place before it is in its new one.
+        """
+        return {
+            key: seconds
+            for key, hold in self._holds.of(resource.uid, now).items()
+            if hold.generation == resource.generation and (hold.location, key) in putting
+            if (seconds := hold.wait(now)) > 0
+        }
 
     def hold(self, works: Collection[Work], seen: Seen) -> list[Work]:
         """The works without what is left for the time being."""
         return held_back(works, seen.waits) if seen.waits else list(works)
 
-    def applied(self, resource: TenantConfig, works: Iterable[Work], seen: Seen) -> list[Change]:
+    def applied(self, resource: TenantConfig, works: Collection[Work], seen: Seen) -> list[Change]:
         """Note what the works have put back, and return it."""
         now, ref = self._clock(), resource.ref
         written = {(work.place.location.id, key) for work in works for key in work.applied.held}
         done = [each for each in seen.changes if each.key not in seen.waits and (each.location, each.key) in written]
         for each in done:
             self.announcements.put_back(ref, resource.scope, each.key, now)
-            self._holds.put_back(resource.uid, each.key, now)
             self.put_back[each.kind] += 1
-        self._owed[ref] = {each.key: each for each in seen.changes if each not in done}
-        if not self._owed[ref]:
-            del self._owed[ref]
+        again = {  # whatever it looked like: a fight goes on
+            key: hold.location
+            for key, hold in self._holds.of(resource.uid, now).items()
+            if hold.generation == resource.generation and (hold.location, key) in written
+        }
+        places = again | {each.key: each.location for each in done}
+        self._holds.put_back(resource.uid, resource.generation, places, now)
+        read = {work.place.location.id: work for work in works if not work.unread}
+        unknown = [each for each in self._owed.get(ref, {}).values() if not _read(each, read.get(each.location))]
+        owed = {each.key: each for each in (*unknown, *seen.changes)}
+        for each in done:
+            del owed[each.key]
+        self._owed.pop(ref, None)
+        if owed:
+            self._owed[ref] = owed
         return done
 
     def contested(self, resource: TenantConfig) -> Mapping[str, float]:
-        """For how many seconds which keys are watched that were put back more than once."""
+        """For how many seconds which keys are watched that were put back more than once, since the last edit."""
         now = self._clock()
-        holds = self._holds.of(resource.uid, now)
-        return {key: wait for key, hold in holds.items() if hold.times > 1 and (wait := hold.wait(now)) > 0}
+        return {
+            key: wait
+            for key, hold in self._holds.of(resource.uid, now).items()
+            if hold.times > 1 and hold.generation == resource.generation and (wait := hold.wait(now)) > 0
+        }
 
     def forget(self, ref: ResourceRef) -> None:
         """The resource is gone."""
@@ -88,3 +114,8 @@ class Guard:
         now = self._clock()
         self._holds.expire(now)
         self.announcements.expire(now)
+
+
+def _read(change: Change, work: Work | None) -> bool:
+    """Whether a pass has looked at what was changed."""
+    return work is not None and (work.fresh is None or change.key in work.fresh)

@@ -83,6 +83,7 @@ class Handlers:
         self._stores = stores
         self.started = asyncio.Event()
         self._liveness = Liveness(f"/{version}/{plural}" for _, version, plural in KINDS)
+        self._login: tuple[kopf.ConnectionInfo, kopf.AiohttpSession] | None = None
         self._stop = asyncio.Event()
         self._unseen: set[ResourceRef] = set()  # edited while no controller ran: kopf has not called for them yet
 
@@ -90,9 +91,10 @@ class Handlers:
         """Unix seconds: when the first change was made that no pass has answered yet; None if all are answered."""
         return LONG_AGO if self._unseen else self._scopes.oldest()
 
-    def watching(self) -> bool:
-        """Whether every change has been heard of since the last call: no watch was closed, and none is about to be."""
-        return self._liveness.steady() and not self._stop.is_set()
+    def unheard(self) -> str:
+        """Why a change may not have been heard of since the last call; empty if all were."""
+        why = self._liveness.unheard()
+        return "the controller is stopping" if self._stop.is_set() else why
 
     def registry(self, *, secrets: bool) -> kopf.OperatorRegistry:
         """A registry with all handlers."""
@@ -139,6 +141,8 @@ class Handlers:
         info = kopf.login_with_kubeconfig(settings=settings) or kopf.login_with_service_account(settings=settings)
         if info is None:
             return None
+        if self._login and self._login[0] == info:
+            return self._login[1]  # kopf ends if it is what was refused; a new session would look like new credentials
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
             headers=info.as_http_headers(),
@@ -146,12 +150,14 @@ class Handlers:
             trust_env=info.trust_env,
             trace_configs=[self._liveness.trace()],
         )
-        return kopf.AiohttpSession(
+        made = kopf.AiohttpSession(
             aiohttp_session=session,
             server=info.server,
             default_namespace=info.default_namespace,
             expiration=info.expiration,
         )
+        self._login = info, made
+        return made
 
     async def bring(self, *, body: kopf.Body, **_: Any) -> None:
         await self._scopes.turn(ref_of(body))

@@ -1,4 +1,4 @@
-"""Whether kopf's watches are open, by what its HTTP session asks: a watch that is asked for again had ended before."""
+"""Whether kopf's watches are open, by what its HTTP session asks: who lists or watches again had lost one before."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ class Liveness:
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = tuple(paths)
         self._closed: set[str] = set()  # paths that were asked for, and not answered yet
-        self._disturbed = False  # since `steady` was asked last
+        self._disturbed = False  # since `unheard` was asked last
 
     def trace(self) -> aiohttp.TraceConfig:
         """For the session that makes the watches."""
@@ -22,11 +22,12 @@ class Liveness:
         config.on_request_end.append(self._answered)
         return config
 
-    def steady(self) -> bool:
-        """Whether all watches are open, and have been since the last call."""
-        steady = not self._closed and not self._disturbed
-        self._disturbed = False
-        return steady
+    def unheard(self) -> str:
+        """Why a change may not have been heard of since the last call; empty if all watches were open all the time."""
+        disturbed, self._disturbed = self._disturbed, False
+        if self._closed:
+            return f"no watch is open on {', '.join(sorted(self._closed))}"
+        return "a watch was closed and opened again" if disturbed else ""
 
     async def _asked(self, session: Any, context: Any, request: aiohttp.TraceRequestStartParams) -> None:
         if self._concerns(request.url):
@@ -34,9 +35,9 @@ class Liveness:
             self._disturbed = True
 
     async def _answered(self, session: Any, context: Any, request: aiohttp.TraceRequestEndParams) -> None:
-        if self._concerns(request.url) and request.response.ok:
+        if self._concerns(request.url) and "watch" in request.url.query and request.response.ok:
             self._closed.discard(request.url.path)
             self._disturbed = True
 
     def _concerns(self, url: yarl.URL) -> bool:
-        return "watch" in url.query and url.path.endswith(self._paths)
+        return url.path.endswith(self._paths)

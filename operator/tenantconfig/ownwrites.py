@@ -5,16 +5,20 @@ from dataclasses import dataclass
 
 from tenantconfig.model import Location, Scope
 
+LAGGING = "ssm"  # the kind of store whose reads may show what was before
+LAG_SECONDS = 5.0
+ANEW = {"", "1"}  # the marks of what others removed, or removed and made again: no lag is needed to explain them
 KEPT_SECONDS = 900.0  # events come within minutes, if they come
 KEPT = 200_000  # writes; beyond these the oldest are forgotten, and their events cost a pass each
 
 
 @dataclass(frozen=True, slots=True)
 class OwnWrite:
-    """The mark of a value that was written, empty if it was removed, and where."""
+    """The mark of a value that was written, empty if it was removed, where, and the mark of what it replaced."""
 
     location: str
     mark: str
+    replaced: str
     at: float
 
 
@@ -25,11 +29,11 @@ class OwnWrites:
         self._clock = clock
         self._writes: dict[tuple[str, str, Scope, str], OwnWrite] = {}  # oldest first
 
-    def note(self, kind: str, place: str, location: str, scope: Scope, key: str, mark: str) -> None:
-        """A write was acknowledged at a location, whose table or path is `place`."""
-        now = self._clock()
-        self._writes.pop((kind, place, scope, key), None)
-        self._writes[kind, place, scope, key] = OwnWrite(location, mark, now)
+    def note(self, location: Location, scope: Scope, key: str, mark: str, replaced: str = "") -> None:
+        """A write was acknowledged at a location."""
+        now, name = self._clock(), (location.kind, location.name, scope, key)
+        self._writes.pop(name, None)
+        self._writes[name] = OwnWrite(location.id, mark, replaced, now)
         while self._writes:
             oldest = next(iter(self._writes))
             if len(self._writes) <= KEPT and now - self._writes[oldest].at < KEPT_SECONDS:
@@ -42,6 +46,9 @@ class OwnWrites:
         return found if found and self._clock() - found.at < KEPT_SECONDS else None
 
     def made(self, location: Location, scope: Scope, key: str, mark: str) -> bool:
-        """Whether what a location shows of a key is what was written here last."""
+        """Whether what a location shows of a key is what was written here last, or just before, as reads may lag."""
         found = self.find(location.kind, location.name, scope, key)
-        return found is not None and (found.location, found.mark) == (location.id, mark)
+        if found is None or found.location != location.id:
+            return False
+        lagging = location.kind == LAGGING and self._clock() - found.at < LAG_SECONDS
+        return mark == found.mark or (lagging and mark == found.replaced and mark not in ANEW)

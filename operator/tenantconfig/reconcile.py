@@ -99,6 +99,7 @@ class Reconciler:
         self._waiting: dict[ResourceRef, tuple[Stamp, Outcome]] = {}
         self._tolerance = tolerance
         self._unverified: dict[ResourceRef, Unverified] = {}
+        self._good: dict[ResourceRef, Stamp] = {}  # what the last pass that went well was about
 
     def unverified(self) -> Collection[Unverified]:
         """The scopes of which pods are to hear that they are stale."""
@@ -130,7 +131,7 @@ class Reconciler:
         finally:
             self._end(ref)
         failure = worst(findings.failures)
-        self._remember(resource, failure, began)
+        self._remember(resource, findings, failure, began)
         status = judge(findings, resource.status, timestamp())
         done = resource.deleting and failure is None
         if done:
@@ -142,7 +143,8 @@ class Reconciler:
     def _outcome(self, resource: TenantConfig, findings: Findings, failure: TenantConfigError | None) -> Outcome:
         failures = findings.failures
         conflict = next((each for each in failures if isinstance(each, Conflict)), None)
-        after = [each.after for each in failures if isinstance(each, Transient) and each.after]
+        retried = [each for each in failures if isinstance(each, Transient) and patience(each)]
+        after = [each.after for each in retried] if all(each.after for each in retried) else []
         within = max(map(patience, failures), default=UNWATCHED_RETRY_SECONDS if missing(resource, findings) else 0.0)
         outcome = Outcome(conflict or failure, within, min(after, default=0.0))
         if failures and all(each.reason is Reason.RATE_LIMITED for each in failures):
@@ -158,6 +160,7 @@ class Reconciler:
     def _forget(self, ref: ResourceRef) -> None:
         """There is nothing of the resource any more."""
         self._unverified.pop(ref, None)
+        self._good.pop(ref, None)
         self.verified.pop(ref, None)
         self._waiting.pop(ref, None)
         self._keeper.forget(ref)
@@ -195,19 +198,32 @@ class Reconciler:
             unsure = findings.inputs.removesuffix(UNSURE) + UNSURE
             return replace(findings, inputs=unsure, store_failures=(Transient(Reason.INTERNAL, message),))
 
-    def _remember(self, resource: TenantConfig, failure: TenantConfigError | None, began: float) -> None:
+    def _remember(
+        self, resource: TenantConfig, findings: Findings, failure: TenantConfigError | None, began: float
+    ) -> None:
+        stamp = self._keeper.stamp(resource)
         if failure is None or failure.reason is Reason.DRIFTED:
             self.verified[resource.ref] = time.monotonic() - (time.time() - began)
+            self._good[resource.ref] = stamp
         if failure is None or resource.deleting or failure.reason in VOUCHED:
             self._unverified.pop(resource.ref, None)
             return
-        former, stamp = self._unverified.get(resource.ref), self._keeper.stamp(resource)
-        since = former.since if former else min(began, unready_since(resource.status) or began)
-        good = resource.status.ready and settled(Facts.of(resource), self._around)
-        told_from = 0.0
-        if failure.reason in UNREADABLE and (former.stamp == stamp if former else good):
-            told_from = former.told_from if former else since + self._tolerance
+        former = self._unverified.get(resource.ref)
+        if former:
+            since, told_from = former.since, former.told_from if former.stamp == stamp else 0.0
+        elif self._was_good(resource, stamp):
+            since, told_from = began, began + self._tolerance
+        else:
+            since, told_from = min(began, unready_since(resource.status) or began), 0.0
+        if failure.reason not in UNREADABLE or findings.unprojected:
+            told_from = 0.0
         self._unverified[resource.ref] = Unverified(resource.scope, since, failure.reason.value, told_from, stamp)
+
+    def _was_good(self, resource: TenantConfig, stamp: Stamp) -> bool:
+        """Whether the last pass over a resource as it is now went well; before the first one here the status tells."""
+        if resource.ref in self._good:
+            return self._good[resource.ref] == stamp
+        return resource.status.ready and settled(Facts.of(resource), self._around)
 
     async def _bring(self, resource: TenantConfig) -> Findings:
         """Towards what the resource says."""
@@ -232,7 +248,7 @@ class Reconciler:
             entries = drifted(findings.entries, resource.status.entries, until(seen.waits), until(contested))
             findings = replace(findings, entries=entries, drift=drift_error(waits))
         if findings.store_failures:
-            return findings
+            return replace(findings, unprojected=seen.projectable)
         projection = project(
             pair for work in works for pair in (desired_part(work) | as_wanted(work, seen.waits)).items()
         )

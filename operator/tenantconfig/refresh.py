@@ -15,14 +15,13 @@ from tenantconfig.announcements import Announcements
 from tenantconfig.errors import Reason, TenantConfigError
 from tenantconfig.known import Known
 from tenantconfig.model import Location, Options, ResourceRef, Scope
-from tenantconfig.ownwrites import OwnWrite, OwnWrites
+from tenantconfig.ownwrites import LAGGING, OwnWrite, OwnWrites
 from tenantconfig.passes import Passes
 from tenantconfig.rations import Rations
 from tenantconfig.stores.base import Marked, Store
 from tenantconfig.stores.ssm import MAX_BATCH
 
-LAGGING = "ssm"  # the kind of store whose reads may lag: what does not show what a message says is looked at twice
-SECOND_LOOK_SECONDS = 2.0
+SECOND_LOOK_SECONDS = 2.0  # until what a lagging store did not show is looked at again
 # The pass could not say in the status how it went: the message is to come again.
 UNSAID = {Reason.KUBERNETES_FAILED, Reason.INTERNAL, Reason.NOT_LEADING}
 

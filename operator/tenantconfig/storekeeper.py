@@ -97,12 +97,12 @@ class StoreKeeper:
         done = await self._calls.write(resource, works)
         if self._own:
             for work in done:
-                location = work.place.location
                 marks = {key: held.mark for key, held in work.applied.held.items()} | dict.fromkeys(
                     work.applied.deleted, ""
                 )
                 for key, mark in marks.items():
-                    self._own.note(location.kind, location.name, location.id, resource.scope, key, mark)
+                    replaced = work.contents.held.get(key)
+                    self._own.note(work.place.location, resource.scope, key, mark, replaced.mark if replaced else "")
         return done
 
     async def author(self, resource: TenantConfig, location_id: str, key: str) -> str:

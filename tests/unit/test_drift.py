@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tenantconfig.drift import LONGEST_HOLD_SECONDS, NO_HOLD, QUIET_SECONDS, Holds, drifted, hold_seconds
+from tenantconfig.drift import LONGEST_HOLD_SECONDS, QUIET_SECONDS, Holds, drifted, hold_seconds
 from tenantconfig.guard import Guard
 from tenantconfig.model import (
     Entry,
@@ -29,7 +29,12 @@ OURS = Value("ours")
 
 
 def wait(holds: Holds, key: str, now: float) -> float:
-    return holds.of("uid", now).get(key, NO_HOLD).wait(now)
+    hold = holds.of("uid", now).get(key)
+    return hold.wait(now) if hold else 0.0
+
+
+def put_back(holds: Holds, now: float) -> None:
+    holds.put_back("uid", 1, {"a": PLACE.id}, now)
 
 
 def test_the_first_time_at_once_and_then_less_and_less_often() -> None:
@@ -38,7 +43,7 @@ def test_the_first_time_at_once_and_then_less_and_less_often() -> None:
         waits.append(wait(holds, "a", now))
         now += waits[-1]
         assert wait(holds, "a", now) == 0
-        holds.put_back("uid", "a", now)
+        put_back(holds, now)
     assert waits == [0, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
     assert hold_seconds(10**6) == LONGEST_HOLD_SECONDS
     assert wait(holds, "b", now) == 0
@@ -48,7 +53,7 @@ def test_the_first_time_at_once_and_then_less_and_less_often() -> None:
 def test_who_writes_on_is_not_forgotten_and_who_stops_is() -> None:
     holds = Holds()
     for number in range(9):
-        holds.put_back("uid", "a", float(number))
+        put_back(holds, float(number))
     holds.expire(8.0 + QUIET_SECONDS)
     assert wait(holds, "a", 8.0) == LONGEST_HOLD_SECONDS
     assert wait(holds, "a", 9.0 + QUIET_SECONDS) == 0
@@ -95,16 +100,18 @@ class Scene:
         self.version += 1
         self.text = text
 
-    def turn(self, *, works: bool = True) -> tuple[bool, bool]:
+    def turn(self, *, works: bool = True, reads: bool = True) -> tuple[bool, bool]:
         """A pass: whether it held the key, and whether it put it back; the store may fail."""
         work = self.work(self.text)
+        if not reads:
+            work = replace(work, contents=Contents(), changes=Changes("us"), unread=True)
         seen = self.guard.look(self.resource, [work])
         (planned,) = self.guard.hold([work], seen)
         if planned.changes and works:
             self.change("ours")
             applied = Applied(held={"a": Held("ours", str(self.version), owner="us")})
             planned = replace(planned, applied=applied)
-            self.own.note("ssm", "/t", PLACE.id, self.resource.scope, "a", str(self.version))
+            self.own.note(PLACE, self.resource.scope, "a", str(self.version), str(self.version - 1))
         done = self.guard.applied(self.resource, [planned], seen)
         return bool(seen.waits), bool(done)
 
@@ -125,6 +132,58 @@ def test_a_put_back_that_fails_at_first_is_counted_once_it_is_done_and_holds_the
     scene.record()
     scene.change("theirs")
     assert scene.turn() == (True, False)
+
+
+def test_a_read_that_fails_ends_no_hold_and_forgets_nothing() -> None:
+    scene = Scene()
+    scene.change("theirs")
+    scene.turn(works=False)
+    scene.record(State.PENDING)
+    assert scene.turn(reads=False) == (False, False)
+    assert scene.turn() == (False, True), "still owed"
+    scene.record()
+    scene.change("theirs")
+    assert scene.turn() == (True, False)
+    scene.turn(reads=False)
+    scene.record(State.PENDING)
+    assert scene.turn() == (True, False), "still held"
+
+
+def test_an_edit_is_written_at_once_and_ends_the_fight_in_the_status_but_not_what_is_remembered() -> None:
+    scene = Scene()
+    for _ in range(2):
+        scene.change("theirs")
+        scene.turn()
+        scene.record()
+        scene.now += 2
+    assert scene.guard.contested(scene.resource)
+    scene.resource = replace(scene.resource, generation=2)
+    assert not scene.guard.contested(scene.resource)
+    scene.change("theirs")
+    assert scene.turn() == (False, True)
+    assert scene.guard.contested(scene.resource) == {"a": 8.0}
+
+
+def test_a_read_that_lags_behind_our_own_write_is_no_change_by_others() -> None:
+    scene = Scene()
+    scene.change("theirs")
+    scene.turn()
+    assert scene.version == 3
+    scene.version, scene.text = 2, "theirs"
+    assert scene.turn() == (True, False), "nor is it written once more"
+    assert scene.guard.foreign["ssm", Policy.ENFORCE] == 1
+
+
+def test_who_makes_a_parameter_again_each_time_is_held_off_too() -> None:
+    """Its version is the one that we replaced, which a read that lags would show as well."""
+    scene, puts = Scene(), 0
+    for _ in range(100):
+        scene.version, scene.text = 1, "theirs"
+        held, _ = scene.turn()
+        puts += not held
+        scene.record()
+        scene.now += 1
+    assert puts <= 8, "at once, and then after 2, 4, 8 … seconds"
 
 
 def test_what_somebody_else_put_right_meanwhile_is_owed_no_longer() -> None:

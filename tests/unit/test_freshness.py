@@ -76,7 +76,7 @@ async def tick(
     kube: Kube,
     oldest: Callable[[], float | None] = lambda: None,
     unverified: Callable[[], list[Unverified]] = list,
-    watching: Callable[[], bool] = lambda: True,
+    unheard: Callable[[], str] = str,
 ) -> None:
     """Ticks without their pauses until `kube` has had enough."""
 
@@ -86,7 +86,7 @@ async def tick(
     monkeypatch.setattr(asyncio, "sleep", no_pause)
     monkeypatch.setattr(time, "time", lambda: NOON)
     with pytest.raises(asyncio.CancelledError):
-        await freshness.tick(kube, "system", oldest, unverified, watching)  # type: ignore[arg-type]
+        await freshness.tick(kube, "system", oldest, unverified, unheard)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("pending", "expected"), [(None, NOON), (NOON - 5, NOON - 5), (NOON + 5, NOON)])
@@ -106,8 +106,8 @@ async def test_every_tick_looks_again_and_a_failed_one_does_not_end_them(monkeyp
 
 
 async def test_nothing_is_vouched_for_while_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
-    kube, times, answers = Kube(2), iter(range(-9, 0)), iter([True, False, False, True])
-    await tick(monkeypatch, kube, lambda: NOON + next(times), watching=lambda: next(answers))
+    kube, times, answers = Kube(2), iter(range(-9, 0)), iter(["", "a watch is closed", "a watch is closed", ""])
+    await tick(monkeypatch, kube, lambda: NOON + next(times), unheard=lambda: next(answers))
     assert [each["freshAsOf"] for each in kube.ticks] == [rfc3339(NOON - 9), rfc3339(NOON - 6)]
 
 

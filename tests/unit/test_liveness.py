@@ -47,6 +47,11 @@ def server() -> Server:
     return Server()
 
 
+def heard(liveness: Liveness) -> list[bool]:
+    """Whether all was heard of, asked twice."""
+    return [not liveness.unheard(), not liveness.unheard()]
+
+
 async def test_who_watches_vouches_from_the_second_look_on(server: Server) -> None:
     liveness = Liveness(["/v1/things"])
     async with (
@@ -54,28 +59,38 @@ async def test_who_watches_vouches_from_the_second_look_on(server: Server) -> No
         aiohttp.ClientSession(trace_configs=[liveness.trace()]) as session,
         asyncio.timeout(60),
     ):
-        assert liveness.steady()
+        assert heard(liveness) == [True, True]
         watch = await session.get(url + WATCHED, params={"watch": "true"})
-        assert [liveness.steady(), liveness.steady()] == [False, True]
+        assert heard(liveness) == [False, True]
 
         server.end.set()
         await watch.read()
         server.status = 503
         await session.get(url + WATCHED, params={"watch": "true"})
-        assert [liveness.steady(), liveness.steady()] == [False, False]
+        assert heard(liveness) == [False, False]
+        assert "no watch is open on /cluster/apis/example.dev/v1/things" in liveness.unheard()
         server.status = 200
         server.end.clear()
         await session.get(url + WATCHED, params={"watch": "true"})
-        assert [liveness.steady(), liveness.steady()] == [False, True]
+        assert heard(liveness) == [False, True]
+
+
+async def test_who_lists_does_not_watch(server: Server) -> None:
+    liveness = Liveness(["/v1/things"])
+    async with server.running() as url, aiohttp.ClientSession(trace_configs=[liveness.trace()]) as session:
+        await session.get(url + WATCHED, params={"limit": "500"})
+        assert heard(liveness) == [False, False]
+        await session.get(url + WATCHED, params={"watch": "true"})
+        assert heard(liveness) == [False, True]
 
 
 async def test_other_requests_and_other_kinds_say_nothing(server: Server) -> None:
     liveness = Liveness(["/v1/things"])
     async with server.running() as url, aiohttp.ClientSession(trace_configs=[liveness.trace()]) as session:
         server.status = 503
-        await session.get(url + WATCHED)
+        await session.patch(f"{url}{WATCHED}/one")
         await session.get(url + OTHER, params={"watch": "true"})
-        assert liveness.steady()
+        assert heard(liveness) == [True, True]
 
 
 async def test_a_server_that_is_not_there_leaves_the_watch_closed() -> None:
@@ -83,4 +98,4 @@ async def test_a_server_that_is_not_there_leaves_the_watch_closed() -> None:
     async with aiohttp.ClientSession(trace_configs=[liveness.trace()]) as session:
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get("http://127.0.0.1:1" + WATCHED, params={"watch": "true"})
-    assert [liveness.steady(), liveness.steady()] == [False, False]
+    assert heard(liveness) == [False, False]

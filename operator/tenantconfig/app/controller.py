@@ -88,7 +88,7 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
     async def tick() -> None:
         await handlers.started.wait()
         namespace = settings.lease_namespace
-        await freshness.tick(kube, namespace, handlers.oldest, reconciler.unverified, handlers.watching)
+        await freshness.tick(kube, namespace, handlers.oldest, reconciler.unverified, handlers.unheard)
 
     refresh = Refresh(known, scopes, guard.announcements, own, open_store, rations, time.monotonic)
     sweep = Sweep(known, scopes.request, settings.sweep_seconds)
