@@ -54,6 +54,7 @@ class Keys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched_at = -math.inf
         self._tried_at = -math.inf
+        self._failing = False  # the last time they were asked for
         self._refreshing: asyncio.Task[None] | None = None
 
     async def find(self, kid: str, algorithm: str) -> jwt.PyJWK:
@@ -61,7 +62,7 @@ class Keys:
         wanted = self._wanted(kid)
         if wanted and self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
-        if self._refreshing and (wanted or self._dead() or kid not in self._keys):
+        if self._refreshing and (wanted or kid not in self._keys or self._doubtful()):
             await asyncio.shield(self._refreshing)  # who asks may go away: others wait for the same keys
         if self._dead():
             raise KeysUnavailable(f"the keys of issuer {self.issuer.name} cannot be fetched at the moment")
@@ -73,9 +74,14 @@ class Keys:
         return key
 
     def _wanted(self, kid: str) -> bool:
-        now = self._clock()
-        old = kid not in self._keys or now - self._fetched_at >= KEYS_MAX_AGE_SECONDS
-        return old and now - self._tried_at >= COOL_DOWN_SECONDS
+        return (kid not in self._keys or self._old()) and self._clock() - self._tried_at >= COOL_DOWN_SECONDS
+
+    def _doubtful(self) -> bool:
+        """Whether what is known must not be used while better is on its way."""
+        return self._dead() or (self._old() and not self._failing)
+
+    def _old(self) -> bool:
+        return self._clock() - self._fetched_at >= KEYS_MAX_AGE_SECONDS
 
     def _dead(self) -> bool:
         """Whether nothing is known, or nothing that may still be relied on."""
@@ -85,9 +91,10 @@ class Keys:
         self._tried_at = self._clock()
         try:
             self._keys = parse_keys(await self._fetch(), self.issuer.algorithms)
-            self._fetched_at = self._clock()
+            self._fetched_at, self._failing = self._clock(), False
         except Exception as error:  # whatever the callable raises: what is known goes on being used for a while
-            outcome = "nobody is let in with its tokens" if self._dead() else "those known are used on, for an hour"
+            self._failing = True
+            outcome = "nobody is let in with its tokens" if self._dead() else "those known are used until an hour old"
             logger.warning("cannot fetch the keys of issuer %s (%s): %s", self.issuer.name, outcome, error)
         finally:
             self._refreshing = None

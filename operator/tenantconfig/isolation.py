@@ -312,9 +312,13 @@ def _changes(own: Side, foreign: Scope) -> list[Series]:
             f"declare a TenantConfig in namespace {own.namespace}",
         ),
         Series(
-            (Attempt("status of TenantConfig {}", "patch", f"{a_config}/status", status, (Guard.STATUS,)),),
-            Attempt("status of TenantConfig {} as it is", "patch", f"{a_config}/status", {}, ()),
-            f"{own.path('tenantconfigs')}?limit=1",
-            f"declare a TenantConfig in namespace {own.namespace}",
+            # Teams need no right to it, so it needs no control; those who have all rights have this one too.
+            (
+                Attempt(
+                    "status of TenantConfig {}", "patch", f"{a_config}/status", status, (Guard.RIGHTS, Guard.STATUS)
+                ),
+            ),
+            sought=f"{own.path('tenantconfigs')}?limit=1",
+            absent=f"declare a TenantConfig in namespace {own.namespace}",
         ),
     ]

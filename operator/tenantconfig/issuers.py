@@ -1,6 +1,6 @@
 """The issuers file: whose tokens are accepted, and what they may speak for. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +45,15 @@ def parse_issuers(document: Any) -> tuple[Issuer, ...]:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise IssuersInvalid(f"[{index}].name: {name} is there twice")
+    refuse_overlaps(issuers)
+    return issuers
+
+
+def refuse_overlaps(issuers: Sequence[Issuer]) -> None:
+    """Raises IssuersInvalid if two are for the same tokens."""
     for index, issuer in enumerate(issuers):
         for former in issuers[:index]:
             _refuse_both(former, issuer, f"[{index}]")
-    return issuers
 
 
 def _refuse_both(former: Issuer, issuer: Issuer, at: str) -> None:

@@ -1,6 +1,7 @@
 """What the transport does by itself, as a client sees it: old connections, unread answers. Real TLS, one process."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -20,6 +21,7 @@ from tenantconfig.identity import Keys, Verifier
 from tenantconfig.issuers import Issuer
 from tenantconfig.model import Scope, Snapshot, Version, digest
 from tenantconfig.watch.hub import Hub
+from tenantconfig.watch.service import calls
 from tenantconfig.watch.service import server as transport
 from tenantconfig.watch.service.calls import WatchService
 from tenantconfig.watch.service.quota import OPEN_TO_ALL_PER_ADDRESS, UNREAD_ANSWERS
@@ -67,6 +69,7 @@ def login() -> TokenIssuer:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients have a second to show that they are alive."""
+    assert IMPATIENT.keys() <= dict(transport.OPTIONS).keys()
     monkeypatch.setattr(transport, "OPTIONS", tuple((dict(transport.OPTIONS) | IMPATIENT).items()))
 
 
@@ -85,10 +88,14 @@ def service(hub: Hub, login: TokenIssuer) -> WatchService:
 
 
 @pytest.fixture
-async def connection(tmp_path: Path, service: WatchService, login: TokenIssuer) -> AsyncIterator[Connection]:
+async def server(service: WatchService) -> Server:
+    return Server(service)
+
+
+@pytest.fixture
+async def connection(tmp_path: Path, server: Server, login: TokenIssuer) -> AsyncIterator[Connection]:
     authority = CertificateAuthority(tmp_path)
     certificate = authority.issue("server")
-    server = Server(service)
     port = await server.start("127.0.0.1:0", CertificateFiles(certificate.certificate_file, certificate.key_file))
     token = tmp_path / "token"
     token.write_text(login.token(AUDIENCE, tenant="acme"))
@@ -122,8 +129,8 @@ def channel_to(connection: Connection) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(connection.server, credentials, options=UNREAD)
 
 
-async def first_to_end(calls: list[Any]) -> Any:
-    codes = {asyncio.ensure_future(call.code()): call for call in calls}
+async def first_to_end(several: list[Any]) -> Any:
+    codes = {asyncio.ensure_future(call.code()): call for call in several}
     done, _ = await asyncio.wait(codes, timeout=TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
     return codes[done.pop()]
 
@@ -133,24 +140,84 @@ async def test_who_asks_and_does_not_read_makes_a_server_keep_so_many_answers_an
 ) -> None:
     publish(hub, 1, size=500_000)
     question = pb.GetSnapshotRequest(scope=codec.write_scope(SCOPE)).SerializeToString()
-    most = UNREAD_ANSWERS // 4
+    most = UNREAD_ANSWERS // 8
     async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
         ask: Any = channel.unary_stream("/tenantconfig.watch.v1.WatchService/GetSnapshot")
-        calls = [ask(question, metadata=connection.metadata()) for _ in range(most + 1)]
-        refused = await first_to_end(calls)
+        asked = [ask(question, metadata=connection.metadata()) for _ in range(most + 1)]
+        refused = await first_to_end(asked)
         assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await refused.details() == f"a client has at most {most} unread answers here"
-        calls.remove(refused)
+        asked.remove(refused)
 
         another = ask(
             question, metadata=(("authorization", f"Bearer {login.token(AUDIENCE, sub='b', tenant='acme')}"),)
         )
-        answers = [await call.read() for call in (another, *calls)]
+        answers = [await call.read() for call in (another, *asked)]
         assert len(answers[0]) > 500_000
         assert set(answers) == {answers[0]}
         assert pb.GetSnapshotResponse.FromString(answers[0]).snapshot.version.revision == 1
         while await ask(question, metadata=connection.metadata()).read() is grpc.aio.EOF:
             pass  # what was read makes room once the server has noticed
+
+
+async def test_a_stream_that_asks_for_nothing_is_ended(
+    hub: Hub, connection: Connection, service: WatchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "STUCK_SECONDS", 1.0)
+    publish(hub, 1)
+    async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
+        ask: Any = channel.stream_stream("/tenantconfig.watch.v1.WatchService/Watch")
+        silent = ask(metadata=connection.metadata())
+        assert await silent.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await silent.details() == "nothing was subscribed to"
+        garbled = ask(iter([b"\xff\xff"]), metadata=connection.metadata())
+        assert await garbled.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """Of HTTP/2 (RFC 9113, section 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def call_without_a_window(path: str) -> bytes:
+    """A connection that asks something of a server that may not answer: no library of gRPC makes one."""
+    headers = {
+        ":method": "POST",
+        ":scheme": "https",
+        ":path": path,
+        ":authority": "server",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    literal = b"".join(
+        b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in pair) for pair in headers.items()
+    )
+    no_window = frame(4, 0, 0, (4).to_bytes(2, "big") + (0).to_bytes(4, "big"))
+    message = bytes(5)  # of no bytes, not compressed
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_window + frame(1, 4, 1, literal) + frame(0, 1, 1, message)
+
+
+async def test_a_client_that_watches_the_health_and_reads_nothing_holds_up_nobody(
+    connection: Connection, server: Server
+) -> None:
+    host, _, port = connection.server.rpartition(":")
+    context = ssl.create_default_context(cafile=str(connection.ca_file))
+    context.set_alpn_protocols(["h2"])
+    async with asyncio.timeout(TIMEOUT), channel_to(connection) as channel:
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+        writer.write(call_without_a_window("/grpc.health.v1.Health/Watch"))
+        ask: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        watch = ask(b"")
+        for serving in (False, True, False):
+            if serving:
+                server.serving()
+            answer = health_pb2.HealthCheckResponse.FromString(await watch.read())
+            assert (answer.status == health_pb2.HealthCheckResponse.SERVING) is serving
+            if serving:
+                assert await reader.read(1), "the server has heard of the other client"
+                stopping = asyncio.create_task(server.stop())
+        await stopping
+        writer.close()
 
 
 @pytest.mark.parametrize(
@@ -177,8 +244,8 @@ async def test_an_address_has_so_many_calls_without_a_token_and_no_more(
         def asked() -> Any:
             return ask(questions())
 
-        calls = [asked() for _ in range(OPEN_TO_ALL_PER_ADDRESS)]
-        for call in calls:
+        several = [asked() for _ in range(OPEN_TO_ALL_PER_ADDRESS)]
+        for call in several:
             assert await call.read()
         assert await asked().code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
@@ -186,7 +253,7 @@ async def test_an_address_has_so_many_calls_without_a_token_and_no_more(
         async with aclosing(watch(connection, View([SCOPE]))) as events:
             while not isinstance(await anext(events), Changed):
                 pass
-        calls[0].cancel()
+        several[0].cancel()
         while await asked().read() is grpc.aio.EOF:  # until the server has noticed
             pass
 

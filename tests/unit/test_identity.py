@@ -254,6 +254,19 @@ async def test_tokens_that_come_while_the_keys_are_on_their_way_wait_for_them(lo
     assert login.fetched == 1 + known
 
 
+async def test_a_key_that_was_taken_back_is_not_used_while_the_new_ones_are_on_their_way(login: Login) -> None:
+    token = login.signer.token("tenantconfig")
+    await login.verifier.verify(token)
+    login.now = KEYS_MAX_AGE_SECONDS
+    login.jwks = TokenIssuer(ISSUER.issuer, "key-2").jwks()
+    login.asked.clear()
+    login.answers.clear()
+    asking = [asyncio.create_task(login.verifier.verify(token)) for _ in range(3)]
+    await login.asked.wait()
+    login.answers.set()
+    assert [type(each) for each in await asyncio.gather(*asking, return_exceptions=True)] == [TokenRefused] * 3
+
+
 async def test_who_goes_away_while_the_keys_are_on_their_way_keeps_nobody_from_them(login: Login) -> None:
     login.answers.clear()
     asking = asyncio.create_task(login.verifier.verify(login.signer.token("tenantconfig")))
@@ -305,7 +318,7 @@ async def test_known_keys_do_not_outlive_an_outage_without_end(login: Login, cap
     await login.verifier.verify(token)
     login.broken, login.now = True, KEYS_DEAD_SECONDS - 1
     await login.verifier.verify(token)
-    assert "login (those known are used on, for an hour): unreachable" in caplog.text
+    assert "login (those known are used until an hour old): unreachable" in caplog.text
     login.now = KEYS_DEAD_SECONDS
     with pytest.raises(KeysUnavailable, match="login cannot be fetched"):
         await login.verifier.verify(token)

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from tenantconfig.app import Failure
+from tenantconfig.app.issuers import name_issuers
+from tenantconfig.identity import Keys
 from tenantconfig.issuers import Issuer, IssuersInvalid, parse_issuers
 
 CLUSTER = {"name": "cluster", "audiences": ["tenantconfig"], "kubernetes": True}
@@ -100,3 +103,20 @@ def test_two_entries_for_different_tokens(document: Any) -> None:
 def test_a_cluster_that_changes_its_name_has_both_for_a_while() -> None:
     old, new = {**CLUSTER, "issuer": "https://old"}, {**OTHER_CLUSTER, "issuer": "https://new"}
     assert len(parse_issuers([old, new])) == 2
+
+
+async def test_two_entries_for_the_same_tokens_once_the_cluster_has_said_its_name() -> None:
+    issuers = parse_issuers([CLUSTER, {**OIDC, "audiences": ["tenantconfig"]}])
+
+    class Cluster:
+        async def get(self, path: str) -> dict[str, Any]:
+            assert path == "/.well-known/openid-configuration"
+            return {"issuer": OIDC["issuer"]}
+
+    async def fetch() -> dict[str, Any]:
+        raise AssertionError("no keys are asked for")
+
+    keys = [Keys(issuer, fetch, lambda: 0.0) for issuer in issuers]
+    cluster: Any = Cluster()
+    with pytest.raises(Failure, match=r"\[1\]\.audiences: login and cluster are for the same tokens"):
+        await name_issuers(keys, cluster)

@@ -15,7 +15,7 @@ import yaml
 from tenantconfig.app import Failure
 from tenantconfig.errors import TenantConfigError
 from tenantconfig.identity import FetchKeys, Keys
-from tenantconfig.issuers import Issuer, IssuersInvalid, parse_issuers
+from tenantconfig.issuers import Issuer, IssuersInvalid, parse_issuers, refuse_overlaps
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.watch.informer import back_off
 
@@ -42,7 +42,10 @@ def read_issuers(file: Path) -> tuple[Issuer, ...]:
 
 
 async def name_issuers(keys: Sequence[Keys], cluster: KubeApi) -> None:
-    """Ask the API server what it calls itself, where the issuers file leaves it out."""
+    """Ask the API server what it calls itself, where the issuers file leaves it out. Raises Failure.
+
+    By that name two entries may turn out to be for the same tokens.
+    """
     unnamed, failures = [each for each in keys if not each.issuer.issuer], 0
     while unnamed:
         try:
@@ -55,6 +58,10 @@ async def name_issuers(keys: Sequence[Keys], cluster: KubeApi) -> None:
         else:
             for each in unnamed:
                 each.issuer = replace(each.issuer, issuer=name)
+            try:
+                refuse_overlaps([each.issuer for each in keys])
+            except IssuersInvalid as error:
+                raise Failure(f"issuers file: {error}") from None
             return
 
 

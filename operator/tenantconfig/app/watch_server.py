@@ -100,7 +100,7 @@ async def _inform(server: Server, feed: Feed, cluster: KubeApi) -> None:
         group.create_task(configmaps.run())
         await configmaps.synced.wait()
         feed.sync()
-        await server.serving()
+        server.serving()
         logger.info("serving")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from tenantconfig.access import Rights, denial
 from tenantconfig.identity import KeysUnavailable, TokenRefused, Verifier
@@ -24,7 +25,7 @@ from tenantconfig.watch.v1 import watch_pb2 as pb
 SERVICE = "tenantconfig.watch.v1.WatchService"
 LONGEST_PULSE_SECONDS = 4.0  # heartbeats come at least this often
 SHORTEST_PULSE_SECONDS = 1.0  # and at most this often
-STUCK_SECONDS = 30.0  # a client that takes nothing for that long is sent away; others do not notice it
+STUCK_SECONDS = 30.0  # a client that takes nothing, or asks for nothing, for that long is sent away
 BATCH = 100  # streams that are woken before others get their turn
 DRAIN_SECONDS = 5.0  # the most that ending all streams is spread over
 DRAIN_PER_SECOND = 500
@@ -61,7 +62,7 @@ class WatchService:
         self.streams: set[Stream] = set()
         self.subscriptions = Quota("subscriptions", limits.subscriptions, limits.subscriptions_per_peer)
         self._places = Quota("streams", limits.streams, limits.streams_per_peer)
-        self._answers = Quota("unread answers", UNREAD_ANSWERS, UNREAD_ANSWERS // 4)
+        self._answers = Quota("unread answers", UNREAD_ANSWERS, UNREAD_ANSWERS // 8, UNREAD_ANSWERS // 4)
         self._hub = hub
         self._verifier = verifier
         self._rights = rights
@@ -124,6 +125,7 @@ class WatchService:
             stream.claims.expires_at - self._wall_clock(),
             lambda: stream.finish(grpc.StatusCode.UNAUTHENTICATED, "the token has expired"),
         )
+        idle = asyncio.get_running_loop().call_later(STUCK_SECONDS, stream.expect)
         reader = asyncio.create_task(_read(stream, requests))
         self.streams.add(stream)
         try:
@@ -136,6 +138,7 @@ class WatchService:
         finally:
             self.streams.discard(stream)
             expiry.cancel()
+            idle.cancel()
             reader.cancel()
             stream.close()
             self._places.give(stream.peer)
@@ -198,7 +201,10 @@ class WatchService:
         return snapshot_response(self._hub, scope, codec.read_version(request.known))
 
     def _hold_answer(self, claims: Claims, context: Context) -> None:
-        """Count the answer until the client has taken it, or is gone."""
+        """Count the answer until the client has taken it, or is gone.
+
+        However long that takes: to cancel the call here would free the place, and not the memory.
+        """
         peer = peer_of(context.peer(), claims)
         if refusal := self._answers.take(peer):
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
@@ -212,8 +218,8 @@ async def _read(stream: Stream, requests: AsyncIterator[pb.WatchRequest]) -> Non
             if stream.end:
                 return
             stream.take(request)
-    except asyncio.CancelledError:
-        raise
+    except DecodeError:
+        stream.finish(grpc.StatusCode.INVALID_ARGUMENT, "the request is no WatchRequest")
     except Exception:
         logger.exception("a stream's requests cannot be read")
         stream.finish(grpc.StatusCode.INTERNAL, "the request could not be read")

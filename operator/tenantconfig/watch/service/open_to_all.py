@@ -1,11 +1,12 @@
 """What a server says without a token, its health and its API's description; an address has a few such calls at once."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tenantconfig.watch.service.quota import OPEN_TO_ALL, OPEN_TO_ALL_PER_ADDRESS, Peer, Quota, host_of
@@ -28,16 +29,46 @@ class OpenCalls:
         context.add_done_callback(lambda _: self._quota.give(peer))  # type: ignore[arg-type]  # the stubs'
 
 
-class Health(health.aio.HealthServicer):
-    """The health service of gRPC, counted."""
+class Health(health_pb2_grpc.HealthServicer):
+    """The health service of gRPC, of `services` and of the server as a whole.
 
-    def __init__(self, calls: OpenCalls) -> None:
-        super().__init__()
+    The library's own writes to clients while it holds the lock that a change of health waits for: one client that reads
+    nothing would keep the server from ending.
+    """
+
+    def __init__(self, services: Collection[str], calls: OpenCalls) -> None:
+        self.serving = False
+        self._services = {"", *services}
         self._calls = calls
+        self._changed = asyncio.Event()
 
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802  gRPC's name
+    def set(self, *, serving: bool) -> None:
+        """Tell all who watch."""
+        self.serving = serving
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802  gRPC's names
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
+        return self._response(request.service)
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
         await self._calls.admit(context)
-        await super().Watch(request, context)
+        said = None
+        while True:
+            changed, response = self._changed, self._response(request.service)
+            if response != said:
+                await context.write(response)
+                said = response
+            else:
+                await changed.wait()
+
+    def _response(self, service: str) -> health_pb2.HealthCheckResponse:
+        if service not in self._services:
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+        statuses = health_pb2.HealthCheckResponse
+        return statuses(status=statuses.SERVING if self.serving else statuses.NOT_SERVING)
 
 
 class Reflection(reflection.aio.ReflectionServicer):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tenantconfig.model import Claims
 
-UNREAD_ANSWERS = 200  # of up to 1 MiB each: what clients that ask and do not read can make a server keep
+UNREAD_ANSWERS = 400  # of up to 1 MiB each: what clients that ask and do not read can make a server keep
 OPEN_TO_ALL = 1_000  # calls that need no token
 OPEN_TO_ALL_PER_ADDRESS = 20  # a probe and a client have one each
 
@@ -52,17 +52,17 @@ class Limits:
 
 
 class Quota:
-    """Counts what is taken of `total`: `each` at most by one peer, half of all by peers with the same rights.
+    """Counts what is taken of `total`: `each` at most by one peer, `group` by all with the same rights (0: half).
 
     `what` is how a refusal calls it.
     """
 
-    def __init__(self, what: str, total: int, each: int) -> None:
+    def __init__(self, what: str, total: int, each: int, group: int = 0) -> None:
         self.taken = 0
         self._what = what
         self._total = total
         self._each = each
-        self._of_group = -(-total // 2)
+        self._of_group = group or -(-total // 2)
         self._taken_by: Counter[Hashable] = Counter()  # peers, and groups of them
 
     def take(self, peer: Peer) -> str:

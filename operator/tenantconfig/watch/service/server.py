@@ -4,11 +4,10 @@ import logging
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from tenantconfig.watch.service.calls import SERVICE, WatchService
@@ -16,7 +15,7 @@ from tenantconfig.watch.service.open_to_all import Health, OpenCalls, Reflection
 from tenantconfig.watch.v1 import watch_pb2  # noqa: F401  reflection finds the descriptors of what is imported
 
 MAX_REQUEST_BYTES = 64 * 1024  # a request names one scope
-MAX_CALLS = 1_000  # of one connection
+MAX_CALLS = 100  # of one connection: a call can be opened, and cost 20 KiB, before anyone can be asked for a token
 STOP_SECONDS = 2.0  # what calls get to end once all streams were told to
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # two servers on one port would share its clients without anyone knowing
@@ -27,7 +26,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
     # Dead clients are noticed, and clients may ask as often as ours do.
-    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.ping_timeout_ms", 20_000),  # the one that counts while data is on its way, as heartbeats are
     ("grpc.keepalive_permit_without_calls", 1),
@@ -58,10 +57,9 @@ class Server:
     """A gRPC server around the watch service."""
 
     def __init__(self, service: WatchService) -> None:
-        self.ready = False  # clients are wanted
         self._service = service
         open_calls = OpenCalls()
-        self._health = Health(open_calls)
+        self._health = Health([SERVICE], open_calls)
         self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -71,7 +69,6 @@ class Server:
 
     async def start(self, listen: str, files: CertificateFiles | None) -> int:
         """Listen, with TLS unless there are no files, and return the port. Nothing is SERVING yet."""
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         if files:
             port = self._server.add_secure_port(listen, reloading_credentials(files))
         else:
@@ -79,21 +76,20 @@ class Server:
         await self._server.start()
         return port
 
-    async def serving(self) -> None:
+    @property
+    def ready(self) -> bool:
+        """Whether clients are wanted."""
+        return self._health.serving
+
+    def serving(self) -> None:
         """Say that this server is ready for clients."""
-        self.ready = True
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(serving=True)
 
     async def stop(self) -> None:
         """Take no more clients, send the others away in good order, and end."""
-        self.ready = False
-        await self._health.enter_graceful_shutdown()
+        self._health.set(serving=False)
         await self._service.drain()
         await self._server.stop(STOP_SECONDS)
-
-    async def _set_health(self, status: Any) -> None:
-        for name in ("", SERVICE):
-            await self._health.set(name, status)
 
 
 def reloading_credentials(files: CertificateFiles) -> grpc.ServerCredentials:

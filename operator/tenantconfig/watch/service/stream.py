@@ -82,6 +82,11 @@ class Stream:
             self.end = (code, message)
             self.wake()
 
+    def expect(self) -> None:
+        """End the stream if its client has asked for nothing so far."""
+        if not self._subscribed:
+            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, "nothing was subscribed to")
+
     def cut(self, code: grpc.StatusCode, message: str) -> None:
         """End the stream though a message cannot be sent: the client takes none."""
         self.finish(code, message)
