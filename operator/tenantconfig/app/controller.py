@@ -5,8 +5,9 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from prometheus_client import REGISTRY, start_http_server
@@ -86,7 +87,6 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
     handlers = Handlers(known, scopes, stores)
 
     async def tick() -> None:
-        await handlers.started.wait()
         namespace = settings.lease_namespace
         await freshness.tick(kube, namespace, handlers.oldest, reconciler.unverified, handlers.unheard)
 
@@ -94,19 +94,22 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
     sweep = Sweep(known, scopes.request, settings.sweep_seconds)
     consumer = Consumer(Queue(settings.refresh_queue_url), refresh) if settings.refresh_queue_url else None
 
-    async def look_again() -> None:
-        await handlers.started.wait()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(expire(guard))
-            if settings.sweep_seconds:
-                group.create_task(sweep.run())
-            if consumer:
-                group.create_task(consumer.run())
-
-    if consumer is None:
+    work: list[Callable[[], Coroutine[Any, Any, None]]] = [tick, partial(expire, guard)]
+    if settings.sweep_seconds:
+        work.append(sweep.run)
+    if consumer:
+        work.append(consumer.run)
+    else:
         logger.info("No --refresh-queue-url: changes made in AWS are found by the sweep alone")
     REGISTRY.register(ControllerMetrics(known, reconciler, refresh, sweep, consumer))
-    await until_one_ends(handlers.serve(secrets=secrets), tick(), look_again())
+    # All are tasks before kopf is: it would wait for later ones when it ends.
+    await until_one_ends(*(after(handlers.started, each) for each in work), handlers.serve(secrets=secrets))
+
+
+async def after(event: asyncio.Event, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do the work from then on."""
+    await event.wait()
+    await work()
 
 
 async def until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
