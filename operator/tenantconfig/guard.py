@@ -78,22 +78,30 @@ class Guard:
         for each in done:
             self.announcements.put_back(ref, resource.scope, each.key, now)
             self.put_back[each.kind] += 1
-        again = {  # whatever it looked like: a fight goes on
+        self._hold_off(resource, done, written, now)
+        self._owe(ref, works, seen, done)
+        return done
+
+    def _hold_off(
+        self, resource: TenantConfig, done: Collection[Change], written: Collection[tuple[str, str]], now: float
+    ) -> None:
+        """Wait longer before the next time: for what was put back, and where a fight goes on whatever it looks like."""
+        again = {
             key: hold.location
             for key, hold in self._holds.of(resource.uid, now).items()
             if hold.generation == resource.generation and (hold.location, key) in written
         }
         places = again | {each.key: each.location for each in done}
         self._holds.put_back(resource.uid, resource.generation, places, now)
+
+    def _owe(self, ref: ResourceRef, works: Collection[Work], seen: Seen, done: Collection[Change]) -> None:
+        """Remember what is to be put back and was not; of what was not read nothing new is known."""
         read = {work.place.location.id: work for work in works if not work.unread}
-        unknown = [each for each in self._owed.get(ref, {}).values() if not _read(each, read.get(each.location))]
-        owed = {each.key: each for each in (*unknown, *seen.changes)}
-        for each in done:
-            del owed[each.key]
-        self._owed.pop(ref, None)
-        if owed:
-            self._owed[ref] = owed
-        return done
+        unread = [each for each in self._owed.get(ref, {}).values() if not _read(each, read.get(each.location))]
+        keys = {each.key for each in done}
+        self._owed[ref] = {each.key: each for each in (*unread, *seen.changes) if each.key not in keys}
+        if not self._owed[ref]:
+            del self._owed[ref]
 
     def contested(self, resource: TenantConfig) -> Mapping[str, float]:
         """For how many seconds which keys are watched that were put back more than once, since the last edit."""
