@@ -165,6 +165,7 @@ async def test_a_stream_that_asks_for_nothing_is_ended(
 ) -> None:
     monkeypatch.setattr(calls, "STUCK_SECONDS", 1.0)
     publish(hub, 1)
+    beating = asyncio.create_task(service.pulse())
     async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
         ask: Any = channel.stream_stream("/tenantconfig.watch.v1.WatchService/Watch")
         silent = ask(metadata=connection.metadata())
@@ -172,6 +173,7 @@ async def test_a_stream_that_asks_for_nothing_is_ended(
         assert await silent.details() == "nothing was subscribed to"
         garbled = ask(iter([b"\xff\xff"]), metadata=connection.metadata())
         assert await garbled.code() is grpc.StatusCode.INVALID_ARGUMENT
+    beating.cancel()
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

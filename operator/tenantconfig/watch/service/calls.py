@@ -97,6 +97,8 @@ class WatchService:
             for index, stream in enumerate(list(self.streams)):
                 if stream.sending_since is not None and now - stream.sending_since > STUCK_SECONDS:
                     self._cut(stream)
+                if now - stream.opened > STUCK_SECONDS:
+                    stream.expect()
                 stream.beat()
                 if index % BATCH == BATCH - 1:
                     await asyncio.sleep(0)
@@ -125,7 +127,6 @@ class WatchService:
             stream.claims.expires_at - self._wall_clock(),
             lambda: stream.finish(grpc.StatusCode.UNAUTHENTICATED, "the token has expired"),
         )
-        idle = asyncio.get_running_loop().call_later(STUCK_SECONDS, stream.expect)
         reader = asyncio.create_task(_read(stream, requests))
         self.streams.add(stream)
         try:
@@ -138,7 +139,6 @@ class WatchService:
         finally:
             self.streams.discard(stream)
             expiry.cancel()
-            idle.cancel()
             reader.cancel()
             stream.close()
             self._places.give(stream.peer)

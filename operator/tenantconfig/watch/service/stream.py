@@ -37,6 +37,7 @@ class Stream:
         "claims",
         "end",
         "heartbeat_due",
+        "opened",
         "peer",
         "sending_since",
         "task",
@@ -53,6 +54,7 @@ class Stream:
         acknowledgements: Counter[str],
     ) -> None:
         self.claims = claims
+        self.opened = asyncio.get_running_loop().time()
         self.peer = peer
         self._places = subscriptions
         self._acknowledgements = acknowledgements
