@@ -75,9 +75,9 @@ class Announcements:
         if due := self._due.get((scope, key)):
             due.append(now)
 
-    def settle(self, ref: ResourceRef, found: Collection[str]) -> None:
-        """All keys of a resource are as recorded but those that were `found` otherwise."""
-        if last := {key: version for key, version in self._last.pop(ref, {}).items() if key in found}:
+    def settle(self, ref: ResourceRef, owed: Collection[str]) -> None:
+        """All keys of a resource are as recorded, but for those that others changed and that are `owed` still."""
+        if last := {key: version for key, version in self._last.pop(ref, {}).items() if key in owed}:
             self._last[ref] = last
 
     def forget(self, ref: ResourceRef) -> None:

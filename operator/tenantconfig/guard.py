@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tenantconfig.announcements import Announcements
-from tenantconfig.drift import Change, Holds, changes, held_back
+from tenantconfig.drift import Change, Hold, Holds, changes, held_back
 from tenantconfig.model import Policy, ResourceRef, TenantConfig
 from tenantconfig.ownwrites import OwnWrites
 from tenantconfig.placement import Work
@@ -44,10 +44,10 @@ class Guard:
         for each in found.values():
             if self.announcements.find(ref, resource.scope, each.key, each.version, now):
                 self.foreign[each.kind, each.policy] += 1
-        if all(not work.unread and work.fresh is None for work in works):
-            self.announcements.settle(ref, found)
-        putting = {(work.place.location.id, put.key) for work in works for put in work.changes.puts}
         owed = {**self._owed.get(ref, {}), **found}
+        if all(not work.unread and work.fresh is None for work in works):
+            self.announcements.settle(ref, owed)
+        putting = {(work.place.location.id, put.key) for work in works for put in work.changes.puts}
         return Seen(
             tuple(each for key, each in owed.items() if (each.location, key) in putting),
             self._waits(resource, putting, now),
@@ -61,9 +61,8 @@ class Guard:
         """
         return {
             key: seconds
-            for key, hold in self._holds.of(resource.uid, now).items()
-            if hold.generation == resource.generation and (hold.location, key) in putting
-            if (seconds := hold.wait(now)) > 0
+            for key, hold in self._fights(resource, now).items()
+            if (hold.location, key) in putting and (seconds := hold.wait(now)) > 0
         }
 
     def hold(self, works: Collection[Work], seen: Seen) -> list[Work]:
@@ -87,9 +86,7 @@ class Guard:
     ) -> None:
         """Wait longer before the next time: for what was put back, and where a fight goes on whatever it looks like."""
         again = {
-            key: hold.location
-            for key, hold in self._holds.of(resource.uid, now).items()
-            if hold.generation == resource.generation and (hold.location, key) in written
+            key: hold.location for key, hold in self._fights(resource, now).items() if (hold.location, key) in written
         }
         places = again | {each.key: each.location for each in done}
         self._holds.put_back(resource.uid, resource.generation, places, now)
@@ -108,9 +105,14 @@ class Guard:
         now = self._clock()
         return {
             key: wait
-            for key, hold in self._holds.of(resource.uid, now).items()
-            if hold.times > 1 and hold.generation == resource.generation and (wait := hold.wait(now)) > 0
+            for key, hold in self._fights(resource, now).items()
+            if hold.times > 1 and (wait := hold.wait(now)) > 0
         }
+
+    def _fights(self, resource: TenantConfig, now: float) -> Mapping[str, Hold]:
+        """The holds since the last edit."""
+        holds = self._holds.of(resource.uid, now)
+        return {key: hold for key, hold in holds.items() if hold.generation == resource.generation}
 
     def forget(self, ref: ResourceRef) -> None:
         """The resource is gone."""
