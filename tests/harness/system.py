@@ -130,11 +130,16 @@ class System:
 
     def fresh_as_of(self) -> datetime:
         """The tick's time: what was changed before is projected."""
-        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/tenantconfig-tick"
         try:
-            return datetime.fromisoformat(self.admin.request("GET", path)["data"]["freshAsOf"])
+            return self.tick()[0]
         except Refused:
             return datetime.min.replace(tzinfo=UTC)
+
+    def tick(self) -> tuple[datetime, list[dict[str, str]]]:
+        """Up to when all is projected, and the stale scopes, as the controller says. Raises Refused without one."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/tenantconfig-tick"
+        data = self.admin.request("GET", path)["data"]
+        return datetime.fromisoformat(data["freshAsOf"]), json.loads(data["stale"])
 
     def stores_ready(self) -> bool:
         """Whether the controller has accepted every ConfigStore."""

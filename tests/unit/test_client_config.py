@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from harness.clock import Clock
 from tenantconfig.client.config import GRACE_SECONDS, SILENCE_SECONDS, Config, MissingKey, State, WrongType
 from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, StaleScope, Unchanged
 from tenantconfig.model import Scope, Snapshot, Version, digest
@@ -11,18 +12,6 @@ from tenantconfig.model import Scope, Snapshot, Version, digest
 SCOPE, OTHER = Scope("acme", "prod"), Scope("globex")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VALUES = {"int": "5", "float": "1.5", "yes": "true", "no": "false", "json": '{"a":[1]}', "text": "hush"}
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def config(clock: Clock, snapshot: Snapshot | None = None) -> Config:

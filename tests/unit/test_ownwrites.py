@@ -2,24 +2,13 @@
 
 import pytest
 
+from harness.clock import Clock
 from tenantconfig import ownwrites
 from tenantconfig.model import Location, Scope
 from tenantconfig.ownwrites import KEPT_SECONDS, LAG_SECONDS, OwnWrites
 
 SCOPE = Scope("acme")
 SSM, TABLE = Location("ssm/1", "ssm", (("pathPrefix", "/t"),)), Location("db/1", "dynamodb", (("tableName", "t"),))
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -37,6 +26,7 @@ def test_the_last_write_counts(own: OwnWrites) -> None:
     own.note(SSM, SCOPE, "key", "2")
     assert mark(own) == "2"
     assert mark(own, "other") is mark(own, place="/u") is mark(own, scope=Scope("globex")) is None
+    assert own.find("dynamodb", "/t", SCOPE, "key") is None
 
 
 def test_it_is_forgotten_after_a_while_and_beyond_a_number(
@@ -76,7 +66,8 @@ def test_what_has_moved_is_known_at_both_places(own: OwnWrites) -> None:
     old = Location("ssm/2", "ssm", (("pathPrefix", "/old"),))
     own.note(SSM, SCOPE, "key", "1")
     own.note(old, SCOPE, "key", "", replaced="7")
-    assert (mark(own), mark(own, place="/old")) == ("1", "")
+    found = [own.find("ssm", place, SCOPE, "key") for place in ("/t", "/old")]
+    assert [(each.location, each.mark) for each in found if each] == [("ssm/1", "1"), ("ssm/2", "")]
     assert own.made(SSM, SCOPE, "key", "1")
     assert own.made(old, SCOPE, "key", "")
     assert not own.made(SSM, SCOPE, "key", "")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from harness.clock import Clock
 from tenantconfig import passes
 from tenantconfig.errors import Reason, Stalled
 from tenantconfig.passes import RETRY_MOST_SECONDS, Outcome, Passes, backoff
@@ -39,13 +40,6 @@ class Work:
         self.endings[key].put_nowait(ending or Outcome())
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 async def settle() -> None:
     """Let every task run until it waits for something."""
     for _ in range(20):
@@ -59,11 +53,6 @@ async def work() -> AsyncIterator[Work]:
         if task.get_name().startswith("pass "):
             task.cancel()
     await settle()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

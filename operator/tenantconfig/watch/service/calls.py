@@ -205,10 +205,8 @@ class WatchService:
 
         However long that takes: to cancel the call here would free the place, and not the memory.
         """
-        peer = peer_of(context.peer(), claims)
-        if refusal := self._answers.take(peer):
+        if refusal := self._answers.lend(peer_of(context.peer(), claims), context):
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
-        context.add_done_callback(lambda _: self._answers.give(peer))  # type: ignore[arg-type]  # the stubs'
 
 
 async def _read(stream: Stream, requests: AsyncIterator[pb.WatchRequest]) -> None:

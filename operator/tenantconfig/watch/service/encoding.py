@@ -14,17 +14,19 @@ ABSENT_REASONS = {
 
 def snapshot_response(hub: Hub, scope: Scope, known: Version | None) -> bytes:
     """The answer to GetSnapshot."""
-    response = pb.GetSnapshotResponse()
+    response, whole = pb.GetSnapshotResponse(), b""
     reply = hub.reply(scope, known)
-    if reply and reply.say is Say.CURRENT:
+    if reply and reply.published:
+        whole = encode_reply(
+            reply
+        )  # a snapshot is field 1 here and in a WatchResponse: the same bytes, made once for both
+    elif reply and reply.say is Say.CURRENT:
         response.current.CopyFrom(_current(reply))
-    elif reply and not reply.published:
+    elif reply:
         response.absent.CopyFrom(_absent(reply))
     stale = hub.stale(scope, known)
     if stale:
         response.stale.CopyFrom(_stale_scope(scope, stale))
-    # A snapshot is field 1 here and in a WatchResponse: the same bytes, made once for both.
-    whole = encode_reply(reply) if reply and reply.published else b""
     return whole + response.SerializeToString()
 
 

@@ -23,10 +23,8 @@ class OpenCalls:
     async def admit(self, context: Context) -> None:
         """Count a call until it ends, or abort it."""
         host = host_of(context.peer())
-        peer = Peer(host, "", "", host)
-        if refusal := self._quota.take(peer):
+        if refusal := self._quota.lend(Peer(host, "", "", host), context):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
-        context.add_done_callback(lambda _: self._quota.give(peer))  # type: ignore[arg-type]  # the stubs'
 
 
 class Health(health_pb2_grpc.HealthServicer):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from tenantconfig.model import Claims
 
@@ -75,6 +76,13 @@ class Quota:
             return f"the server has {self._total} {self._what}, and no more"
         self._count(peer, 1)
         return ""
+
+    def lend(self, peer: Peer, call: Any) -> str:
+        """Give the peer one more until a call of gRPC has ended; otherwise say why not."""
+        refusal = self.take(peer)
+        if not refusal:
+            call.add_done_callback(lambda _: self.give(peer))
+        return refusal
 
     def give(self, peer: Peer, count: int = 1) -> None:
         """Take back what the peer no longer has."""
