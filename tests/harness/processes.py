@@ -1,8 +1,8 @@
 """Child processes: started with a log, waited for, ended by their process id.
 
-A child dies with the thread that started it (Linux sends it SIGKILL), however
-that ends, unless it is to be kept. What is kept leaves a file `<name>.pid`
-beside its log, by which `stop_kept` ends it later from another process.
+A child dies with this process (Linux sends it SIGKILL), however that ends, unless
+it is to be kept. What is kept leaves a file `<name>.pid` beside its log, by which
+`stop_kept` ends it later from another process.
 """
 
 import os
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -21,6 +22,9 @@ T = TypeVar("T")
 STOP_TIMEOUT = 10.0
 LOG_TAIL = 4000  # characters
 GUARD = Path(__file__).with_name("guard.py")
+
+# Linux ends a child with the thread that started it: all are started by this one, which lives as long as the process.
+_starter = ThreadPoolExecutor(1, "starter")
 
 
 class ProcessEnded(Exception):
@@ -72,7 +76,8 @@ class Process:
         if not keep and sys.platform == "linux":
             arguments = [sys.executable, "-S", "-E", str(GUARD), str(os.getpid()), *arguments]
         with log.open("ab") as output:
-            popen = subprocess.Popen(
+            started = _starter.submit(
+                subprocess.Popen,
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -81,6 +86,7 @@ class Process:
                 cwd=cwd,
                 start_new_session=keep,  # so that Ctrl-C in the terminal does not end it
             )
+            popen: subprocess.Popen[bytes] = started.result()
         if keep:
             log.with_suffix(".pid").write_text(f"{popen.pid} {_started(popen.pid)}\n")
         return cls(log.stem, popen, log)

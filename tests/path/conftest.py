@@ -23,6 +23,9 @@ def system(tmp_path_factory: pytest.TempPathFactory, moto: Moto, dynamodb_local:
 @pytest.fixture
 def tenant(system: System) -> str:
     """A tenant that no other test has; its namespace has the same name and may declare it."""
+    for process in (system.controller, system.watch_server):
+        assert process
+        process.wait_until(lambda process=process: process.running, "a test")  # type: ignore[misc]
     name = f"tenant-{next(_numbers)}"
     system.admin.create(namespace(name, {"tenantconfig.dev/tenants": name}))
     return name

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     assert _alive(child)
     parent.kill()
     wait_for(lambda: not _alive(child), "end of the child")
+
+
+def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        process = thread.submit(Process.start, SLEEPER, log=tmp_path / "child.log").result()
+        process.wait_until(lambda: "up" in process.output(), "up")
+    assert process.stop() == -signal.SIGTERM
 
 
 def test_what_is_kept_is_found_and_ended_by_its_file(tmp_path: Path) -> None:
