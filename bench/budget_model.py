@@ -30,6 +30,7 @@ from tenantconfig.spec import FINALIZER, tenant_config
 from tenantconfig.storecalls import StoreCalls
 from tenantconfig.storekeeper import StoreKeeper
 from tenantconfig.stores.ssm import Deletions, SSMStore
+from tenantconfig.verification import Verification
 
 NAMESPACE = "team"
 CONFIGS = f"/apis/{GROUP}/{VERSION}/namespaces/{NAMESPACE}/tenantconfigs"
@@ -189,7 +190,8 @@ class World:
         self.rations = Rations(wake=lambda ref: self.scopes.request(ref))
         calls = StoreCalls(self.known, Inline(), lambda: None, self.rations)
         keeper = StoreKeeper(self.known, "cluster-1", lambda *_: store, calls)
-        self._reconciler = Reconciler(kube, self.known, keeper, Guard(OwnWrites(loop.time), loop.time), secrets=False)
+        guard = Guard(OwnWrites(loop.time), loop.time)
+        self._reconciler = Reconciler(kube, self.known, keeper, guard, Verification(self.known), secrets=False)
         self.scopes = Passes(self._pass, loop.time)
         self._handlers = Handlers(self.known, self.scopes, Passes(no_store_pass, loop.time))
         self._handling: set[asyncio.Task[None]] = set()

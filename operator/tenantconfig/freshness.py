@@ -14,7 +14,7 @@ from tenantconfig import configmaps
 from tenantconfig.clock import rfc3339
 from tenantconfig.errors import TenantConfigError
 from tenantconfig.kubeapi import KubeApi
-from tenantconfig.reconcile import Unverified
+from tenantconfig.verification import Unverified
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ async def tick(
     kube: KubeApi,
     namespace: str,
     oldest: Callable[[], float | None],
-    unverified: Callable[[], Iterable[Unverified]],
+    unverified: Callable[[float], Iterable[Unverified]],
     unheard: Callable[[], str],
 ) -> None:
     """Write the tick every two seconds, for ever, unless a watch was not open since the last one.
@@ -36,8 +36,9 @@ async def tick(
     """
     quiet = 0
     while True:
-        eldest = sorted(unverified(), key=lambda each: each.since)
-        times = [time.time(), *(date for date in (oldest(),) if date is not None)]
+        now = time.time()
+        eldest = sorted(unverified(now), key=lambda each: each.since)
+        times = [now, *(date for date in (oldest(),) if date is not None)]
         times += [each.since for each in eldest[MOST_STALE:]]  # of these the tick has no room to say more
         try:
             why = unheard()

@@ -10,23 +10,21 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
 from tenantconfig import configmaps, events, resources
 from tenantconfig.clock import rfc3339, timestamp
-from tenantconfig.conditions import READY, Findings, judge, worst
+from tenantconfig.conditions import Findings, judge, worst
 from tenantconfig.drift import Change, as_wanted, drift_error, drifted
 from tenantconfig.errors import Conflict, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.guard import Guard, Seen
-from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs, settled, source_secrets
+from tenantconfig.inputs import UNSURE, Facts, Surroundings, inputs, source_secrets
 from tenantconfig.kubeapi import KubeApi
 from tenantconfig.model import (
     ANNOTATION_TENANTS,
     LABEL_SOURCE,
     Entry,
     ResourceRef,
-    Scope,
     State,
     Status,
     TenantConfig,
@@ -39,6 +37,7 @@ from tenantconfig.projection import project, refuse_large
 from tenantconfig.projector import Projector, secrets_not_permitted
 from tenantconfig.storecalls import Stamp
 from tenantconfig.storekeeper import StoreKeeper
+from tenantconfig.verification import Verification
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +45,6 @@ CONFLICT_TRIES = 5  # a conflict is answered by a fresh read at once; after thes
 RECORD_TRIES = 100  # the status is the memory of what is ours: only edits without a pause keep it from being written
 UNWATCHED_RETRY_SECONDS = 300.0
 TOLD = 5  # changes by others of which one pass tells in Events
-# Nothing that is projected is in doubt: one that does not have the scope says nothing about it, and what others
-# changed in a store does not reach pods.
-VOUCHED = {Reason.SCOPE_CONFLICT, Reason.DRIFTED}
-# What a store that cannot be read says.
-UNREADABLE = {Reason.STORE_FAILED, Reason.THROTTLED, Reason.RATE_LIMITED, Reason.ACCESS_DENIED}
 # What a change of the resource, its namespace, a ConfigStore or a labelled Secret mends.
 WATCHED = {
     Reason.INVALID,
@@ -61,22 +55,10 @@ WATCHED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Unverified:
-    """A scope whose last pass failed: nobody vouches for what is projected."""
-
-    scope: Scope
-    since: float  # Unix seconds: when the first of the failed passes began
-    reason: str
-    told_from: float = 0.0  # Unix seconds: until then a store may be out of reach, and what was wanted is projected
-    stamp: Stamp | None = None  # what the passes were about
-
-
 class Reconciler:
     """Passes over TenantConfigs.
 
-    `secrets` says whether the operator may use Secrets, `tolerance` for how many seconds a store may be out of reach
-    before the scopes that have values there are stale.
+    `secrets` says whether the operator may use Secrets.
     """
 
     def __init__(
@@ -85,26 +67,18 @@ class Reconciler:
         around: Surroundings,
         keeper: StoreKeeper,
         guard: Guard,
+        verification: Verification,
         *,
         secrets: bool,
-        tolerance: float = 0.0,
     ) -> None:
         self._kube = kube
         self._around = around
         self._keeper = keeper
         self._secrets = secrets
         self._projector = Projector(kube, around, secrets=secrets)
-        self.guard = guard
-        self.verified: dict[ResourceRef, float] = {}  # monotonic: when its last good pass began to look
+        self._guard = guard
+        self._verification = verification
         self._waiting: dict[ResourceRef, tuple[Stamp, Outcome]] = {}
-        self._tolerance = tolerance
-        self._unverified: dict[ResourceRef, Unverified] = {}
-        self._good: dict[ResourceRef, Stamp] = {}  # what the last pass that went well was about
-
-    def unverified(self) -> Collection[Unverified]:
-        """The scopes of which pods are to hear that they are stale."""
-        now = time.time()
-        return [each for each in self._unverified.values() if each.told_from <= now]
 
     async def __call__(self, ref: ResourceRef) -> Outcome:
         """One pass over `ref`; a conflict starts it again from a fresh read."""
@@ -131,7 +105,8 @@ class Reconciler:
         finally:
             self._end(ref)
         failure = worst(findings.failures)
-        self._remember(resource, findings, failure, began)
+        stamp, unprojected = self._keeper.stamp(resource), findings.unprojected
+        self._verification.passed(resource, stamp, failure, began, unprojected=unprojected)
         status = judge(findings, resource.status, timestamp())
         done = resource.deleting and failure is None
         if done:
@@ -159,12 +134,10 @@ class Reconciler:
 
     def _forget(self, ref: ResourceRef) -> None:
         """There is nothing of the resource any more."""
-        self._unverified.pop(ref, None)
-        self._good.pop(ref, None)
-        self.verified.pop(ref, None)
+        self._verification.forget(ref)
         self._waiting.pop(ref, None)
         self._keeper.forget(ref)
-        self.guard.forget(ref)
+        self._guard.forget(ref)
 
     def _end(self, ref: ResourceRef) -> None:
         self._waiting.pop(ref, None)
@@ -198,33 +171,6 @@ class Reconciler:
             unsure = findings.inputs.removesuffix(UNSURE) + UNSURE
             return replace(findings, inputs=unsure, store_failures=(Transient(Reason.INTERNAL, message),))
 
-    def _remember(
-        self, resource: TenantConfig, findings: Findings, failure: TenantConfigError | None, began: float
-    ) -> None:
-        stamp = self._keeper.stamp(resource)
-        if failure is None or failure.reason is Reason.DRIFTED:
-            self.verified[resource.ref] = time.monotonic() - (time.time() - began)
-            self._good[resource.ref] = stamp
-        if failure is None or resource.deleting or failure.reason in VOUCHED:
-            self._unverified.pop(resource.ref, None)
-            return
-        former = self._unverified.get(resource.ref)
-        if former:
-            since, told_from = former.since, former.told_from if former.stamp == stamp else 0.0
-        elif self._was_good(resource, stamp):
-            since, told_from = began, began + self._tolerance
-        else:
-            since, told_from = min(began, unready_since(resource.status) or began), 0.0
-        if failure.reason not in UNREADABLE or findings.unprojected:
-            told_from = 0.0
-        self._unverified[resource.ref] = Unverified(resource.scope, since, failure.reason.value, told_from, stamp)
-
-    def _was_good(self, resource: TenantConfig, stamp: Stamp) -> bool:
-        """Whether the last pass over a resource as it is now went well; before the first one here the status tells."""
-        if resource.ref in self._good:
-            return self._good[resource.ref] == stamp
-        return resource.status.ready and settled(Facts.of(resource), self._around)
-
     async def _bring(self, resource: TenantConfig) -> Findings:
         """Towards what the resource says."""
         findings = self._unchanged(resource)
@@ -232,8 +178,8 @@ class Reconciler:
             return replace(findings, suspended=True)
         try:
             works = await self._keeper.plan(resource, await self._desired(resource))
-            seen = self.guard.look(resource, works)
-            works = self.guard.hold(works, seen)
+            seen = self._guard.look(resource, works)
+            works = self._guard.hold(works, seen)
             wanted = project(pair for work in works for pair in (intended(work) | as_wanted(work, seen.waits)).items())
             refuse_large(wanted)
             targets = await self._projector.targets(resource, wanted)
@@ -241,9 +187,9 @@ class Reconciler:
             return replace(findings, store_failures=(error,))
         authors = await self._authors(resource, seen)  # before our own write is the last
         works = await self._keeper.apply(resource, works)
-        await self._tell(resource, self.guard.applied(resource, works, seen), authors)
+        await self._tell(resource, self._guard.applied(resource, works, seen), authors)
         findings = found(findings, resource, works)
-        contested = self.guard.contested(resource)
+        contested = self._guard.contested(resource)
         if waits := {**contested, **seen.waits}:
             entries = drifted(findings.entries, resource.status.entries, until(seen.waits), until(contested))
             findings = replace(findings, entries=entries, drift=drift_error(waits))
@@ -372,11 +318,3 @@ def value_of(entry: Entry, secrets: Mapping[str, Mapping[str, bytes]]) -> Value 
     except UnicodeDecodeError:
         message = f"entry {entry.key}: key {entry.source.key} of Secret {entry.source.name} is not UTF-8 text"
         raise Stalled(Reason.INVALID, message) from None
-
-
-def unready_since(status: Status) -> float | None:
-    """Unix seconds since when the status has not been Ready; None if it is, or says nothing."""
-    ready = next((each for each in status.conditions if each.type == READY), None)
-    if ready is None or ready.status or not ready.last_transition_time:
-        return None
-    return datetime.fromisoformat(ready.last_transition_time).timestamp()

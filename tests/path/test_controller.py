@@ -85,7 +85,7 @@ def quiet(system: System) -> None:
 
 
 @pytest.fixture
-def while_down(system: System) -> Iterator[System]:
+def while_down(system: System, tenant: str) -> Iterator[System]:
     """No controller runs in the test until it starts one; there is one again after it."""
     system.stop_controller()
     yield system

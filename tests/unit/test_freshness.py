@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from tenantconfig.errors import Reason, Transient
 from tenantconfig.freshness import MOST_STALE, stale_json
 from tenantconfig.model import Scope
 from tenantconfig.projection import MAX_BYTES
-from tenantconfig.reconcile import Unverified
+from tenantconfig.verification import Unverified
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
 
@@ -75,7 +75,7 @@ async def tick(
     monkeypatch: pytest.MonkeyPatch,
     kube: Kube,
     oldest: Callable[[], float | None] = lambda: None,
-    unverified: Callable[[], list[Unverified]] = list,
+    unverified: Sequence[Unverified] = (),
     unheard: Callable[[], str] = str,
 ) -> None:
     """Ticks without their pauses until `kube` has had enough."""
@@ -86,7 +86,7 @@ async def tick(
     monkeypatch.setattr(asyncio, "sleep", no_pause)
     monkeypatch.setattr(time, "time", lambda: NOON)
     with pytest.raises(asyncio.CancelledError):
-        await freshness.tick(kube, "system", oldest, unverified, unheard)  # type: ignore[arg-type]
+        await freshness.tick(kube, "system", oldest, lambda _: unverified, unheard)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("pending", "expected"), [(None, NOON), (NOON - 5, NOON - 5), (NOON + 5, NOON)])
@@ -113,7 +113,7 @@ async def test_nothing_is_vouched_for_while_nobody_watches(monkeypatch: pytest.M
 
 async def test_what_does_not_fit_the_list_holds_the_time_back(monkeypatch: pytest.MonkeyPatch) -> None:
     kube, many = Kube(1), scopes(MOST_STALE + 50)
-    await tick(monkeypatch, kube, unverified=lambda: many)
+    await tick(monkeypatch, kube, unverified=many)
     listed = {each["tenant"] for each in json.loads(kube.ticks[0]["stale"])}
     oldest = min(each.since for each in many if each.scope.tenant not in listed)
     assert kube.ticks[0]["freshAsOf"] <= rfc3339(oldest)
@@ -121,7 +121,7 @@ async def test_what_does_not_fit_the_list_holds_the_time_back(monkeypatch: pytes
 
 async def test_the_longest_standing_come_first_and_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kube, many = Kube(1), scopes(MOST_STALE + 50)
-    await tick(monkeypatch, kube, unverified=lambda: many)
+    await tick(monkeypatch, kube, unverified=many)
     times = [each["verifiedAsOf"] for each in json.loads(kube.ticks[0]["stale"])]
     assert times == sorted(times)
     assert len(times) == MOST_STALE

@@ -35,6 +35,7 @@ from tenantconfig.storekeeper import StoreKeeper
 from tenantconfig.stores.aws import default_region
 from tenantconfig.stores.opening import open_store
 from tenantconfig.sweep import Sweep
+from tenantconfig.verification import Verification
 
 logger = logging.getLogger(__name__)
 
@@ -81,14 +82,15 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
     own = OwnWrites(time.monotonic)
     keeper = StoreKeeper(known, cluster, open_store, calls, own)
     guard = Guard(own)
-    reconciler = Reconciler(kube, known, keeper, guard, secrets=secrets, tolerance=settings.stale_seconds)
+    verification = Verification(known, settings.stale_seconds)
+    reconciler = Reconciler(kube, known, keeper, guard, verification, secrets=secrets)
     scopes = Passes(reconciler, time.time)
     stores = Passes(Acceptance(kube, known, open_store, executor), time.time)
     handlers = Handlers(known, scopes, stores)
 
     async def tick() -> None:
         namespace = settings.lease_namespace
-        await freshness.tick(kube, namespace, handlers.oldest, reconciler.unverified, handlers.unheard)
+        await freshness.tick(kube, namespace, handlers.oldest, verification.unverified, handlers.unheard)
 
     refresh = Refresh(known, scopes, guard.announcements, own, open_store, rations, time.monotonic)
     sweep = Sweep(known, scopes.request, settings.sweep_seconds)
@@ -101,7 +103,7 @@ async def _lead(kube: KubeApi, leader: Leader, executor: Executor, settings: Con
         work.append(consumer.run)
     else:
         logger.info("No --refresh-queue-url: changes made in AWS are found by the sweep alone")
-    REGISTRY.register(ControllerMetrics(known, reconciler, refresh, sweep, consumer))
+    REGISTRY.register(ControllerMetrics(known, guard, verification, refresh, sweep, consumer))
     # All are tasks before kopf is: it would wait for later ones when it ends.
     await until_one_ends(*(after(handlers.started, each) for each in work), handlers.serve(secrets=secrets))
 

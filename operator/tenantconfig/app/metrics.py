@@ -7,12 +7,13 @@ from datetime import datetime
 from prometheus_client.core import CounterMetricFamily, GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tenantconfig.guard import Guard
 from tenantconfig.inputs import Facts
 from tenantconfig.known import Known
-from tenantconfig.reconcile import Reconciler
 from tenantconfig.refresh import Refresh
 from tenantconfig.refresh_queue import Consumer
 from tenantconfig.sweep import Sweep
+from tenantconfig.verification import Verification
 
 AGES_SECONDS = (60.0, 300.0, 600.0, 1800.0, 3600.0, 6 * 3600.0, 24 * 3600.0)
 
@@ -21,20 +22,27 @@ class ControllerMetrics(Collector):
     """Reads what the parts count, when it is asked."""
 
     def __init__(
-        self, known: Known, reconciler: Reconciler, refresh: Refresh, sweep: Sweep, consumer: Consumer | None
+        self,
+        known: Known,
+        guard: Guard,
+        verification: Verification,
+        refresh: Refresh,
+        sweep: Sweep,
+        consumer: Consumer | None,
     ) -> None:
         self._known = known
-        self._reconciler = reconciler
+        self._guard = guard
+        self._verification = verification
         self._refresh = refresh
         self._sweep = sweep
         self._consumer = consumer
-        self._started = time.monotonic()
+        self._started = time.time()
 
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterable[Metric]:
-        guard = self._reconciler.guard
+        guard = self._guard
         changes = CounterMetricFamily(
             "tenantconfig_foreign_changes", "Changes by others that passes found.", labels=["store", "policy"]
         )
@@ -61,7 +69,7 @@ class ControllerMetrics(Collector):
 
     def _ages(self) -> Iterable[Metric]:
         """How long ago each scope was seen to be as it should; since the start, of what was not looked at yet."""
-        now, verified = time.monotonic(), self._reconciler.verified
+        now, verified = time.time(), self._verification.verified
         ages = sorted(now - verified.get(facts.ref, max(self._started, born(facts))) for facts in self._known.all())
         buckets = [(str(limit), float(sum(age <= limit for age in ages))) for limit in AGES_SECONDS]
         about = "How long ago scopes were verified."
@@ -74,5 +82,5 @@ class ControllerMetrics(Collector):
 
 
 def born(facts: Facts) -> float:
-    """When a resource was made, as the monotonic clock counts."""
-    return time.monotonic() - (time.time() - datetime.fromisoformat(facts.created).timestamp())
+    """Unix seconds: when a resource was made."""
+    return datetime.fromisoformat(facts.created).timestamp()
