@@ -13,8 +13,8 @@ What others change in AWS comes back as a pass too: `refresh` has one for a mess
 
 The stores' part of a pass is `storekeeper`'s: `placement` decides, `storecalls` asks the stores,
 within the `rations` of each. `known` and `inputs` say when a resource needs a pass; `conditions` says how it went.
-`acceptance` does for a ConfigStore what `reconcile` does for a TenantConfig, and
-`freshness` tells the watch servers up to when all is projected. `app` puts each
-process together, `cli` is the command line. `validation` judges `manifests` as all of these would,
-without a cluster: by the definitions (`schema`), and by the decisions above.
+`acceptance` does for a ConfigStore what `reconcile` does for a TenantConfig. `freshness` tells the watch servers
+up to when all is projected, and by `verification` which scopes are stale. `app` puts each process together, `cli` is
+the command line. `validation` judges `manifests` as all of these would, without a cluster: by the definitions
+(`schema`), and by the decisions above.
 """
