@@ -23,6 +23,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from tenantconfig.app.watch_server import collect_seldom
 from tenantconfig.model import Claims, NamespaceRights, Scope, Snapshot, Version, digest
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.service.calls import WatchService
@@ -52,6 +53,7 @@ def snapshot(revision: int, size: int) -> Snapshot:
 
 async def serve(size: int) -> None:
     """The server: a revision on stdin is published; a line on stdout has the CPU seconds and the memory so far."""
+    collect_seldom()
     hub = Hub()
     service = WatchService(hub, Everyone(), lambda namespace: NamespaceRights())  # type: ignore[arg-type]
     server = Server(service)

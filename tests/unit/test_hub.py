@@ -1,6 +1,7 @@
 """Who is told what, and when."""
 
 import tracemalloc
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,7 +47,7 @@ class Stream:
 
 
 def _revision(reply: Reply) -> int:
-    said = reply.published.snapshot.version if reply.published else reply.version
+    said = reply.snapshot.version if reply.snapshot else reply.version
     return said.revision if said else 0
 
 
@@ -152,18 +153,29 @@ def test_what_is_owed_is_paid_in_order(hub: Hub, stream: Stream) -> None:
     assert [scope for _, scope, _ in stream.replies()] == scopes
 
 
-def test_one_change_is_serialised_once_for_all(hub: Hub) -> None:
+def test_one_change_is_one_reply_for_all_who_hold_the_same(hub: Hub) -> None:
     streams = [Stream(hub) for _ in range(3)]
     hub.settle(SCOPE, serving(5))
     for each in streams:
         each.watcher.subscribe(SCOPE)
-    published = [reply.published for each in streams if (reply := each.watcher.next_reply())]
-    assert len(published) == 3
-    assert len({id(each) for each in published}) == 1
+    first, second, third = (each.watcher.next_reply() for each in streams)
+    assert first
+    assert first is second is third
     hub.settle(SCOPE, serving(6))
-    newer = streams[0].watcher.next_reply()
+    newer, same, _ = (each.watcher.next_reply() for each in streams)
     assert newer
-    assert newer.published is not published[0]
+    assert newer.say is Say.DELTA
+    assert newer is same is not first
+
+
+def test_replies_are_kept_for_bases_that_are_held_alone(hub: Hub) -> None:
+    hub.settle(SCOPE, serving(5))
+    whole = hub.reply(SCOPE, None)
+    stranger = Version(4, "f" * 64)
+    for number in range(100):
+        assert hub.reply(SCOPE, replace(stranger, digest=f"{number:064}"), whole=False) is whole
+    (slot,) = hub._slots.values()
+    assert list(slot._replies.values()) == [whole]
 
 
 @pytest.mark.parametrize(

