@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from tenantconfig.app.watch_server import collect_seldom
+from tenantconfig.app.watch_server import run_frugally
 from tenantconfig.model import Claims, NamespaceRights, Scope, Snapshot, Version, digest
 from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.service.calls import WatchService
@@ -53,7 +53,6 @@ def snapshot(revision: int, size: int) -> Snapshot:
 
 async def serve(size: int) -> None:
     """The server: a revision on stdin is published; a line on stdout has the CPU seconds and the memory so far."""
-    collect_seldom()
     hub = Hub()
     service = WatchService(hub, Everyone(), lambda namespace: NamespaceRights())  # type: ignore[arg-type]
     server = Server(service)
@@ -183,7 +182,7 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
-        asyncio.run(serve(given.bytes))
+        run_frugally(serve(given.bytes))
     else:
         asyncio.run(measure(given.streams, given.connections, given.changes, given.bytes))
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+import uvloop
 from prometheus_client.core import REGISTRY, CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -41,13 +42,13 @@ logger = logging.getLogger(__name__)
 def run(settings: WatchServerSettings) -> None:
     """Serve until SIGTERM."""
     log_to_stderr()
-    collect_seldom()
-    asyncio.run(_serve(settings))
+    run_frugally(_serve(settings))
 
 
-def collect_seldom() -> None:
-    """Look for cycles less often: a delivery makes many short-lived objects and no cycle; this is 9% of its CPU."""
+def run_frugally(work: Coroutine[Any, Any, None]) -> None:
+    """Run it with less CPU a delivery: an event loop in C, and few searches for cycles, since a delivery makes none."""
     gc.set_threshold(10_000)
+    uvloop.run(work)
 
 
 async def _serve(settings: WatchServerSettings) -> None:

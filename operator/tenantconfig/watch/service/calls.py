@@ -125,7 +125,9 @@ class WatchService:
             await context.abort(*refused.end)
         expiry = asyncio.get_running_loop().call_later(
             stream.claims.expires_at - self._wall_clock(),
-            lambda: stream.finish(grpc.StatusCode.UNAUTHENTICATED, "the token has expired"),
+            stream.finish,
+            grpc.StatusCode.UNAUTHENTICATED,
+            "the token has expired",
         )
         reader = asyncio.create_task(_read(stream, requests))
         self.streams.add(stream)
