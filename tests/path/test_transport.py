@@ -21,7 +21,7 @@ from tenantconfig.identity import Keys, Verifier
 from tenantconfig.issuers import Issuer
 from tenantconfig.model import Scope, Snapshot, Version, digest
 from tenantconfig.watch.hub import Hub
-from tenantconfig.watch.service import calls
+from tenantconfig.watch.service import calls, unary
 from tenantconfig.watch.service import server as transport
 from tenantconfig.watch.service.calls import WatchService
 from tenantconfig.watch.service.quota import OPEN_TO_ALL_PER_ADDRESS, UNREAD_ANSWERS
@@ -174,6 +174,45 @@ async def test_a_stream_that_asks_for_nothing_is_ended(
         garbled = ask(iter([b"\xff\xff"]), metadata=connection.metadata())
         assert await garbled.code() is grpc.StatusCode.INVALID_ARGUMENT
     beating.cancel()
+
+
+GET_SNAPSHOT, WATCH_HEALTH, CHECK_HEALTH = (
+    "/tenantconfig.watch.v1.WatchService/GetSnapshot",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.health.v1.Health/Check",
+)
+
+
+@pytest.mark.parametrize("method", [GET_SNAPSHOT, WATCH_HEALTH, CHECK_HEALTH])
+async def test_a_call_whose_request_never_comes_or_makes_no_sense_is_ended(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
+        ask: Any = channel.stream_stream(method)
+        garbled = ask(iter([b"\xff\xff"]), metadata=connection.metadata())
+        assert await garbled.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await garbled.details() == "the request cannot be read"
+        empty = ask(iter([]), metadata=connection.metadata())
+        assert await empty.code() is grpc.StatusCode.INVALID_ARGUMENT
+        monkeypatch.setattr(unary, "REQUEST_SECONDS", 0.5)
+        silent = ask(metadata=connection.metadata())
+        assert await silent.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert await silent.details() == "no request came"
+
+
+async def test_who_has_no_token_has_no_call_that_waits_for_its_request(connection: Connection) -> None:
+    async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
+        ask: Any = channel.stream_stream(GET_SNAPSHOT)
+        assert await ask().code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("method", [WATCH_HEALTH, CHECK_HEALTH])
+async def test_calls_that_wait_for_their_requests_are_counted(connection: Connection, method: str) -> None:
+    async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
+        ask: Any = channel.stream_stream(method)
+        several = [ask() for _ in range(OPEN_TO_ALL_PER_ADDRESS + 1)]
+        refused = await first_to_end(several)
+        assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

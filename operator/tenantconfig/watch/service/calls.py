@@ -19,6 +19,7 @@ from tenantconfig.watch.hub import Hub
 from tenantconfig.watch.service.encoding import snapshot_response
 from tenantconfig.watch.service.quota import UNREAD_ANSWERS, Limits, Quota, peer_of
 from tenantconfig.watch.service.stream import End, Stream
+from tenantconfig.watch.service.unary import only
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
 
@@ -75,7 +76,7 @@ class WatchService:
         """For a server; answers are bytes already, so nothing serialises them."""
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Watch": grpc.stream_stream_rpc_method_handler(self._watch, pb.WatchRequest.FromString, None),
-            "GetSnapshot": grpc.unary_unary_rpc_method_handler(
+            "GetSnapshot": grpc.stream_unary_rpc_method_handler(
                 self._get_snapshot, pb.GetSnapshotRequest.FromString, None
             ),
         }
@@ -188,14 +189,14 @@ class WatchService:
         except KeysUnavailable as error:
             raise Refused(grpc.StatusCode.UNAVAILABLE, str(error)) from None
 
-    async def _get_snapshot(self, request: pb.GetSnapshotRequest, context: Context) -> bytes:
+    async def _get_snapshot(self, requests: AsyncIterator[pb.GetSnapshotRequest], context: Context) -> bytes:
         try:
             claims = await self._admit(context)
-            scope = codec.read_scope(request.scope)
-            reason = denial(claims, scope, self._rights)
-            if reason:
-                raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason)
             self._hold_answer(claims, context)
+            request = await only(requests, context)
+            scope = codec.read_scope(request.scope)
+            if reason := denial(claims, scope, self._rights):
+                raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason)
         except codec.Malformed as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Refused as refused:

@@ -6,10 +6,11 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 
 from tenantconfig.watch.service.quota import OPEN_TO_ALL, OPEN_TO_ALL_PER_ADDRESS, Peer, Quota, host_of
+from tenantconfig.watch.service.unary import only
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -27,7 +28,7 @@ class OpenCalls:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
 
 
-class Health(health_pb2_grpc.HealthServicer):
+class Health:
     """The health service of gRPC, of `services` and of the server as a whole.
 
     The library's own writes to clients while it holds the lock that a change of health waits for: one client that reads
@@ -38,6 +39,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self.serving = False
         self._services = {"", *services}
         self._calls = calls
+        self._checks = OpenCalls()  # probes have room whatever others do
         self._changed = asyncio.Event()
 
     def set(self, *, serving: bool) -> None:
@@ -46,13 +48,25 @@ class Health(health_pb2_grpc.HealthServicer):
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802  gRPC's names
+    def handler(self) -> grpc.GenericRpcHandler:
+        """For a server."""
+        read, write = health_pb2.HealthCheckRequest.FromString, health_pb2.HealthCheckResponse.SerializeToString
+        methods = {
+            "Check": grpc.stream_unary_rpc_method_handler(self._check, read, write),
+            "Watch": grpc.stream_stream_rpc_method_handler(self._watch, read, write),
+        }
+        return grpc.method_handlers_generic_handler(health.SERVICE_NAME, methods)
+
+    async def _check(self, requests: AsyncIterator[Any], context: Context) -> health_pb2.HealthCheckResponse:
+        await self._checks.admit(context)
+        request = await only(requests, context)
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
         return self._response(request.service)
 
-    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+    async def _watch(self, requests: AsyncIterator[Any], context: Context) -> None:
         await self._calls.admit(context)
+        request = await only(requests, context)
         said = None
         while True:
             changed, response = self._changed, self._response(request.service)

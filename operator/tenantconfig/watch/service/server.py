@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from tenantconfig.watch.service.calls import SERVICE, WatchService
@@ -61,8 +61,7 @@ class Server:
         open_calls = OpenCalls()
         self._health = Health([SERVICE], open_calls)
         self._server = grpc.aio.server(options=OPTIONS)
-        self._server.add_generic_rpc_handlers((service.handler(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers((service.handler(), self._health.handler()))
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflected = Reflection(names, open_calls)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, self._server)  # type: ignore[no-untyped-call]
