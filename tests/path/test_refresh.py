@@ -16,6 +16,7 @@ from harness.aws import LocalAws, Moto
 from harness.cluster import namespace
 from harness.system import TABLE, System, condition, is_ready, running, versions
 from harness.wait import wait_for
+from path.test_stores import LONG
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -227,6 +228,7 @@ def doublings(seconds: float) -> int:
     return 1 + int(math.log2(seconds / 2 + 1))
 
 
+@pytest.mark.timeout(600)
 def test_a_storm_of_foreign_writes_costs_few_of_ours_and_nobody_else_any(
     refreshed: System, queue: str, tenant: str
 ) -> None:
@@ -254,8 +256,8 @@ def test_a_storm_of_foreign_writes_costs_few_of_ours_and_nobody_else_any(
     writes = [each for each in refreshed.aws.recorded("PutParameter") if f"/{tenant}/" in str(each)]
     most = doublings(edited - began) + doublings(time.monotonic() - edited)
     assert 2 <= len(writes) <= most, "at once, then after 2, 4, 8 seconds, and an edit begins anew"
-    wait_for(lambda: stored(refreshed, tenant, URL) == "ours", "put back when they are gone")
-    wait_for(lambda: is_ready(refreshed.admin.get(body)), "Ready")
+    wait_for(lambda: stored(refreshed, tenant, URL) == "ours", "put back when they are gone", LONG)
+    wait_for(lambda: is_ready(refreshed.admin.get(body)), "Ready once nobody has touched it for that long again", LONG)
 
 
 def test_a_put_back_that_fails_at_first_holds_off_the_next_one(refreshed: System, queue: str, tenant: str) -> None:
