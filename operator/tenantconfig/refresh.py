@@ -45,7 +45,7 @@ def read_notice(text: str) -> Notice:
     """A message of the refresh function. Raises Poison."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets without end
         raise Poison("it is not JSON") from None
     if not isinstance(body, dict):
         raise Poison("it is not a JSON object")

@@ -13,7 +13,7 @@ from tenantconfig.model import Location, Options, ResourceRef, Scope
 from tenantconfig.ownwrites import OwnWrites
 from tenantconfig.passes import Outcome, Passes
 from tenantconfig.rations import Rations
-from tenantconfig.refresh import Notice, Refresh
+from tenantconfig.refresh import Notice, Poison, Refresh, read_notice
 
 SCOPE, REF = Scope("acme"), ResourceRef("team", "test")
 BODY: dict[str, Any] = {
@@ -112,3 +112,9 @@ async def test_after_a_pass_that_failed_the_event_still_counts(
     scene.announcements.find(REF, SCOPE, "a", "2", clock())
     assert scene.announcements.tally == Tally(1, 0)
     assert scene.refresh.outcomes == {"changed" if done else "again": 1}
+
+
+@pytest.mark.parametrize("body", ["", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, "null", "[]", '"x"'])
+def test_a_message_of_any_shape_is_no_more_than_poison(body: str) -> None:
+    with pytest.raises(Poison):
+        read_notice(body)
