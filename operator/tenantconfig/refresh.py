@@ -17,6 +17,7 @@ from tenantconfig.known import Known
 from tenantconfig.model import Location, Options, ResourceRef, Scope
 from tenantconfig.ownwrites import LAGGING, OwnWrite, OwnWrites
 from tenantconfig.passes import Passes
+from tenantconfig.plan import ABSENT, Held
 from tenantconfig.rations import Rations
 from tenantconfig.stores.base import Marked, Store
 from tenantconfig.stores.ssm import MAX_BATCH
@@ -150,25 +151,26 @@ class Refresh:
             by_location[each.location].append(notice)
         found: set[Notice] = set()
         for id, notices in by_location.items():
-            marks = await self._marks(id, notices)
-            found |= {notice for notice in notices if marks and _shown(marks, notice) == written[notice].mark}
+            shown = await self._shown(id, notices)
+            found |= {notice for notice, held in shown.items() if written[notice].shows(held.mark, held.text)}
         return found
 
-    async def _marks(self, id: str, notices: Collection[Notice]) -> Mapping[tuple[Scope, str], str] | None:
-        """What a location shows; None when it cannot be asked."""
+    async def _shown(self, id: str, notices: Collection[Notice]) -> Mapping[Notice, Held]:
+        """What a location shows; nothing when it cannot be asked."""
         place = self._known.place(id)
         if place is None:
-            return None
+            return {}
         try:
             store = await asyncio.to_thread(self._open_store, *place)
             if not isinstance(store, Marked):
-                return None
+                return {}
             names = [(notice.scope, notice.key) for notice in notices]
             if ration := self._rations.of(*place):
                 ration.reads.charge(-(-len(names) // MAX_BATCH), self._rations.now())
-            return dict.fromkeys(names, "") | dict(await asyncio.to_thread(store.marks, names))
+            found = await asyncio.to_thread(store.shown, names)
         except TenantConfigError:
-            return None
+            return {}
+        return {notice: found.get((notice.scope, notice.key), ABSENT) for notice in notices}
 
 
 def _outcome(notice: Notice, ours: Collection[Notice], concerned: Collection[Notice], again: Collection[Notice]) -> str:
@@ -177,7 +179,3 @@ def _outcome(notice: Notice, ours: Collection[Notice], concerned: Collection[Not
     if notice not in concerned:
         return "unknown"
     return "again" if notice in again else "changed"
-
-
-def _shown(marks: Mapping[tuple[Scope, str], str], notice: Notice) -> str:
-    return marks[notice.scope, notice.key]

@@ -124,13 +124,13 @@ class SSMStore:
             error = failure
         return Applied(held, frozenset(deleted), frozenset(released), error)
 
-    def marks(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], str]:
+    def shown(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], Held]:
         parameters = {self._parameter(scope, key): (scope, key) for scope, key in names}
-        found: dict[tuple[Scope, str], str] = {}
+        found: dict[tuple[Scope, str], Held] = {}
         with translated(self._name):
             for chunk in chunks(sorted(parameters), MAX_BATCH):
-                answer = self._client.get_parameters(Names=chunk, WithDecryption=False)
-                found |= {parameters[each["Name"]]: str(each["Version"]) for each in answer["Parameters"]}
+                answer = self._client.get_parameters(Names=chunk, WithDecryption=True)
+                found |= {parameters[each["Name"]]: held_from(each) for each in answer["Parameters"]}
         return found
 
     def author(self, scope: Scope, key: str) -> str:
