@@ -173,6 +173,9 @@ def text_of(item: Item, *, shown: bool) -> str:
     value: Mapping[str, Any] = item.get("value", {})
     if not shown and "S" not in value:
         return ""
+    if not value:
+        message = f"the item of {key_of(item)} has no attribute value: give it one there"
+        raise Stalled(Reason.STORE_FAILED, message)
     if "BOOL" in value:
         return "true" if value["BOOL"] else "false"
     if value.keys() - {"S", "N"}:
