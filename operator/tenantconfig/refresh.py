@@ -7,6 +7,7 @@ any scopes in one request; for everything else a pass decides, as it always does
 
 import asyncio
 import json
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from tenantconfig.stores.ssm import MAX_BATCH
 SECOND_LOOK_SECONDS = 2.0  # until what a lagging store did not show is looked at again
 # The pass could not say in the status how it went: the message is to come again.
 UNSAID = {Reason.KUBERNETES_FAILED, Reason.INTERNAL, Reason.NOT_LEADING}
+
+logger = logging.getLogger(__name__)
 
 
 class Poison(Exception):
@@ -97,7 +100,11 @@ class Refresh:
         for notice in news:
             if self._unanswered(notice, errors):
                 self._announcements.answer(notice.scope, notice.key)
-        again = {notice for notice, several in errors.items() if any(each.reason in UNSAID for each in several)}
+        unsaid = {notice: [each for each in several if each.reason in UNSAID] for notice, several in errors.items()}
+        again = {notice for notice, several in unsaid.items() if several}
+        for notice in again:
+            reason = unsaid[notice][0].message
+            logger.warning("A message about %s of scope %s comes again: %s", notice.key, notice.scope, reason)
         for notice in notices:
             self.outcomes[_outcome(notice, ours, concerned, again)] += 1
         return [notice not in again for notice in notices]

@@ -104,10 +104,11 @@ async def test_a_message_that_comes_again_is_not_looked_at_twice() -> None:
     ],
 )
 async def test_after_a_pass_that_failed_the_event_still_counts(
-    error: Callable[[], Transient | Stalled], done: bool
+    error: Callable[[], Transient | Stalled], done: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = Scene(error())
     assert await scene.hear("1") == [done]
+    assert ("A message about a of scope acme/_/_ comes again: no status" in caplog.text) is not done
     assert scene.passes == 1
     scene.announcements.find(REF, SCOPE, "a", "2", clock())
     assert scene.announcements.tally == Tally(1, 0)
