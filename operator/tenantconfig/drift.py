@@ -62,7 +62,9 @@ def _made_again(recorded: EntryStatus, held: Held | None, work: Work) -> bool:
 
     What comes from a Secret may be written because that was edited.
     """
-    if held is None or held.mark != recorded.version or recorded.state is not State.SYNCED:
+    if (recorded.policy, recorded.state) != (Policy.ENFORCE, State.SYNCED):
+        return False
+    if held is None or held.mark != recorded.version:
         return False
     return any(put.key == recorded.key and not put.value.sensitive for put in work.changes.puts)
 
