@@ -172,6 +172,15 @@ async def test_a_claim_that_is_there_twice(login: Login) -> None:
     assert "twice" in await login.refusal(signed(login, payload.encode(), header))
 
 
+@pytest.mark.parametrize(
+    "said", [{"crit": ["x"], "x": 1}, {"crit": []}, {"b64": False}, {"crit": ["b64"], "b64": False}]
+)
+async def test_a_header_that_has_to_be_understood_and_is_not(login: Login, said: dict[str, Any]) -> None:
+    payload = json.dumps(jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})).encode()
+    header = json.dumps({"alg": "RS256", "kid": login.signer.kid, **said}).encode()
+    assert await login.refusal(signed(login, payload, header))
+
+
 @pytest.mark.parametrize("shape", ["[", '{"a":'])
 async def test_brackets_without_end(login: Login, shape: str) -> None:
     depth = MAX_TOKEN_BYTES // len(shape) // 2
