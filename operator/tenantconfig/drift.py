@@ -34,6 +34,7 @@ class Change:
 
 def changes(resource: TenantConfig, works: Iterable[Work], own: OwnWrites) -> list[Change]:
     """What others have changed, of all that the status records and the works have read."""
+    edited = resource.generation != resource.status.observed_generation
     return [
         Change(each.key, each.policy, work.place.location.kind, work.place.location.id, mark)
         for work in works
@@ -42,7 +43,8 @@ def changes(resource: TenantConfig, works: Iterable[Work], own: OwnWrites) -> li
         if each.location in work.place.names and (work.fresh is None or each.key in work.fresh)
         for held in (work.contents.held.get(each.key),)
         for mark in (held.mark if held else "",)
-        if _changed(each, held, work) and not own.made(work.place.location, resource.scope, each.key, mark)
+        if (_changed(each, held, work) and not own.made(work.place.location, resource.scope, each.key, mark))
+        or (not edited and _made_again(each, held, work))
     ]
 
 
@@ -53,6 +55,18 @@ def _changed(recorded: EntryStatus, held: Held | None, work: Work) -> bool:
         return recorded.state is not State.MISSING
     ours = held.pristine and work.claim.made(held.owner)  # by a process that could not record it
     return held.mark != recorded.version and not ours
+
+
+def _made_again(recorded: EntryStatus, held: Held | None, work: Work) -> bool:
+    """Whether others removed what is enforced and made it again: SSM counts from 1 then, as it did for us.
+
+    What comes from a Secret may be written because that was edited.
+    """
+    if (recorded.policy, recorded.state) != (Policy.ENFORCE, State.SYNCED):
+        return False
+    if held is None or held.mark != recorded.version:
+        return False
+    return any(put.key == recorded.key and not put.value.sensitive for put in work.changes.puts)
 
 
 @dataclass(frozen=True, slots=True)

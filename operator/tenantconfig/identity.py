@@ -178,7 +178,9 @@ def parse_keys(jwks: Mapping[str, Any], algorithms: frozenset[str]) -> dict[str,
     return found
 
 
-def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
+def _fits(key: Any, algorithm: str) -> bool:
+    if not isinstance(key, Mapping):
+        return False
     kind, curve = ALGORITHMS[algorithm]
     return key.get("kty") == kind and key.get("crv") == curve and key.get("alg", algorithm) == algorithm
 
@@ -211,9 +213,12 @@ def _audiences(claim: Any) -> frozenset[str]:
 
 def _instant(payload: Mapping[str, Any], claim: str) -> float:
     value = payload[claim]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TokenRefused(f"the token's claim {claim} is not a time")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # a whole number may have any number of digits
+        pass
+    raise TokenRefused(f"the token's claim {claim} is not a time")
 
 
 def _claims(payload: Mapping[str, Any], issuer: Issuer, expires_at: float) -> Claims:

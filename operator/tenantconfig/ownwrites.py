@@ -18,8 +18,16 @@ class OwnWrite:
 
     location: str
     mark: str
+    text: int  # its hash, in this process alone
     replaced: str
     at: float
+
+    def shows(self, mark: str, text: str) -> bool:
+        """Whether it is what a store shows.
+
+        SSM counts what others removed and made again from 1 again: that version may be ours, the text is not.
+        """
+        return (mark, hash(text)) == (self.mark, self.text)
 
 
 class OwnWrites:
@@ -29,11 +37,13 @@ class OwnWrites:
         self._clock = clock
         self._writes: dict[tuple[str, str, Scope, str], OwnWrite] = {}  # oldest first
 
-    def note(self, location: Location, scope: Scope, key: str, mark: str, replaced: str = "") -> None:
+    def note(
+        self, location: Location, scope: Scope, key: str, mark: str, replaced: str = "", *, text: str = ""
+    ) -> None:
         """A write was acknowledged at a location."""
         now, name = self._clock(), (location.kind, location.name, scope, key)
         self._writes.pop(name, None)
-        self._writes[name] = OwnWrite(location.id, mark, replaced, now)
+        self._writes[name] = OwnWrite(location.id, mark, hash(text), replaced, now)
         while self._writes:
             oldest = next(iter(self._writes))
             if len(self._writes) <= KEPT and now - self._writes[oldest].at < KEPT_SECONDS:

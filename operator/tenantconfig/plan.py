@@ -56,6 +56,9 @@ class Held:
         return self.intact and same_format and (self.text, self.sensitive) == (value.text, value.sensitive)
 
 
+ABSENT = Held("", "")  # stands for what is not there, where that is compared
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """A store's own record of who writes a scope, and the epoch that fences writers (DynamoDB)."""

@@ -7,6 +7,7 @@ any scopes in one request; for everything else a pass decides, as it always does
 
 import asyncio
 import json
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tenantconfig.known import Known
 from tenantconfig.model import Location, Options, ResourceRef, Scope
 from tenantconfig.ownwrites import LAGGING, OwnWrite, OwnWrites
 from tenantconfig.passes import Passes
+from tenantconfig.plan import ABSENT, Held
 from tenantconfig.rations import Rations
 from tenantconfig.stores.base import Marked, Store
 from tenantconfig.stores.ssm import MAX_BATCH
@@ -24,6 +26,8 @@ from tenantconfig.stores.ssm import MAX_BATCH
 SECOND_LOOK_SECONDS = 2.0  # until what a lagging store did not show is looked at again
 # The pass could not say in the status how it went: the message is to come again.
 UNSAID = {Reason.KUBERNETES_FAILED, Reason.INTERNAL, Reason.NOT_LEADING}
+
+logger = logging.getLogger(__name__)
 
 
 class Poison(Exception):
@@ -45,7 +49,7 @@ def read_notice(text: str) -> Notice:
     """A message of the refresh function. Raises Poison."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets without end
         raise Poison("it is not JSON") from None
     if not isinstance(body, dict):
         raise Poison("it is not a JSON object")
@@ -96,7 +100,11 @@ class Refresh:
         for notice in news:
             if self._unanswered(notice, errors):
                 self._announcements.answer(notice.scope, notice.key)
-        again = {notice for notice, several in errors.items() if any(each.reason in UNSAID for each in several)}
+        unsaid = {notice: [each for each in several if each.reason in UNSAID] for notice, several in errors.items()}
+        again = {notice for notice, several in unsaid.items() if several}
+        for notice in again:
+            reason = unsaid[notice][0].message
+            logger.warning("A message about %s of scope %s comes again: %s", notice.key, notice.scope, reason)
         for notice in notices:
             self.outcomes[_outcome(notice, ours, concerned, again)] += 1
         return [notice not in again for notice in notices]
@@ -150,25 +158,26 @@ class Refresh:
             by_location[each.location].append(notice)
         found: set[Notice] = set()
         for id, notices in by_location.items():
-            marks = await self._marks(id, notices)
-            found |= {notice for notice in notices if marks and _shown(marks, notice) == written[notice].mark}
+            shown = await self._shown(id, notices)
+            found |= {notice for notice, held in shown.items() if written[notice].shows(held.mark, held.text)}
         return found
 
-    async def _marks(self, id: str, notices: Collection[Notice]) -> Mapping[tuple[Scope, str], str] | None:
-        """What a location shows; None when it cannot be asked."""
+    async def _shown(self, id: str, notices: Collection[Notice]) -> Mapping[Notice, Held]:
+        """What a location shows; nothing when it cannot be asked."""
         place = self._known.place(id)
         if place is None:
-            return None
+            return {}
         try:
             store = await asyncio.to_thread(self._open_store, *place)
             if not isinstance(store, Marked):
-                return None
+                return {}
             names = [(notice.scope, notice.key) for notice in notices]
             if ration := self._rations.of(*place):
                 ration.reads.charge(-(-len(names) // MAX_BATCH), self._rations.now())
-            return dict.fromkeys(names, "") | dict(await asyncio.to_thread(store.marks, names))
+            found = await asyncio.to_thread(store.shown, names)
         except TenantConfigError:
-            return None
+            return {}
+        return {notice: found.get((notice.scope, notice.key), ABSENT) for notice in notices}
 
 
 def _outcome(notice: Notice, ours: Collection[Notice], concerned: Collection[Notice], again: Collection[Notice]) -> str:
@@ -177,7 +186,3 @@ def _outcome(notice: Notice, ours: Collection[Notice], concerned: Collection[Not
     if notice not in concerned:
         return "unknown"
     return "again" if notice in again else "changed"
-
-
-def _shown(marks: Mapping[tuple[Scope, str], str], notice: Notice) -> str:
-    return marks[notice.scope, notice.key]

@@ -50,6 +50,8 @@ PAUSE_SECONDS = 0.2  # before the second; twice as long before each further one
 # As the TenantConfig resource defines them. A message group's id is a tenant, so it must be one that SQS takes.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+# A label moves no value that is read here: who looks finds nothing, and it costs one look.
+OPERATIONS = {"Create", "Update", "Delete", "LabelParameterVersion"}
 EVENT_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 TABLE_ARN = re.compile(r"arn:[^:]+:dynamodb:[^:]*:[^:]*:table/([A-Za-z0-9_.-]{3,255})/stream/.+")
 
@@ -125,7 +127,7 @@ def stream_message(record: Any) -> Message | None:
 
 
 def parameter_message(event: Any, path_prefixes: Collection[str]) -> Message | None:
-    """The message for a "Parameter Store Change", None if it is not below a prefix or changes no value.
+    """The message for a "Parameter Store Change", None if it is not below a prefix or is no change that AWS documents.
 
     Raises Unreadable.
     """
@@ -133,7 +135,7 @@ def parameter_message(event: Any, path_prefixes: Collection[str]) -> Message | N
         raise Unreadable("it is neither a batch of records nor a Parameter Store Change")
     name = _text(event, "detail", "name")
     below = [prefix for prefix in path_prefixes if name.startswith(f"{prefix}/")]
-    if not below or _text(event, "detail", "operation") not in {"Create", "Update", "Delete"}:
+    if not below or _text(event, "detail", "operation") not in OPERATIONS:
         return None
     # Below a prefix that is the beginning of another, the number of levels tells which one it is.
     prefix = next((each for each in below if name.count("/") == each.count("/") + 4), below[0])

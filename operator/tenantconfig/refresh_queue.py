@@ -8,6 +8,7 @@ again, until the queue's own redrive policy takes it away.
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tenantconfig.backoff import delay
-from tenantconfig.errors import TenantConfigError
+from tenantconfig.errors import Reason, Stalled, TenantConfigError
 from tenantconfig.refresh import Notice, Poison, read_notice
 from tenantconfig.stores import aws
 
@@ -25,6 +26,8 @@ BATCH = 10  # messages in one answer, at most
 BATCHES = 8  # at once
 HIDDEN_SECONDS = 60  # from receipt; extended at half of it
 LONGEST_PAUSE_SECONDS = 30.0  # after answers that failed
+
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 
 Handle = Callable[[Sequence[Notice]], Awaitable[Sequence[bool]]]
 
@@ -45,8 +48,11 @@ class Queue:
     """The queue at `url`. Its methods block; they raise Stalled or Transient."""
 
     def __init__(self, url: str) -> None:
+        region = region_of(url) or aws.default_region()
+        if not region:
+            raise Stalled(Reason.INVALID, f"--refresh-queue-url {url} names no region: set AWS_DEFAULT_REGION")
         self._url = url
-        self._client = aws.client("sqs", region_of(url), wait_seconds=WAIT_SECONDS)
+        self._client = aws.client("sqs", region, wait_seconds=WAIT_SECONDS)
 
     def receive(self) -> list[Message]:
         """The next messages; none if none came in time."""
@@ -169,6 +175,6 @@ def message_of(answer: dict[str, Any]) -> Message:
 
 
 def region_of(url: str) -> str | None:
-    """The region that a queue's URL names; None if it is not one of AWS's own."""
+    """The region that a queue's URL names, by whichever endpoint; None if it names none."""
     parts = (urlsplit(url).hostname or "").split(".")
-    return parts[1] if len(parts) > 3 and parts[0] == "sqs" else None
+    return next((part for part in parts if REGION.fullmatch(part)), None)

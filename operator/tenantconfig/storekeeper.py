@@ -30,7 +30,7 @@ from tenantconfig.placement import (
     reading,
     refuse_entries,
 )
-from tenantconfig.plan import Claim, Desired, owner, plan, plan_release
+from tenantconfig.plan import ABSENT, Claim, Desired, owner, plan, plan_release
 from tenantconfig.storecalls import Stamp, StoreCalls
 from tenantconfig.stores import aws
 from tenantconfig.stores.base import Applied, Authored, Store
@@ -97,12 +97,10 @@ class StoreKeeper:
         done = await self._calls.write(resource, works)
         if self._own:
             for work in done:
-                marks = {key: held.mark for key, held in work.applied.held.items()} | dict.fromkeys(
-                    work.applied.deleted, ""
-                )
-                for key, mark in marks.items():
-                    replaced = work.contents.held.get(key)
-                    self._own.note(work.place.location, resource.scope, key, mark, replaced.mark if replaced else "")
+                for key, held in (dict(work.applied.held) | dict.fromkeys(work.applied.deleted, ABSENT)).items():
+                    replaced = work.contents.held.get(key, ABSENT)
+                    place, scope = work.place.location, resource.scope
+                    self._own.note(place, scope, key, held.mark, replaced.mark, text=held.text)
         return done
 
     async def author(self, resource: TenantConfig, location_id: str, key: str) -> str:

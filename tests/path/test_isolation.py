@@ -361,18 +361,24 @@ def test_the_outcome_is_pushed_as_metrics(installed: System) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "message", "expected"),
     [
-        ({"foreign-scope": "canary"}, "another tenant's"),
-        ({"foreign-namespace": HOME}, "another tenant's"),
-        ({"foreign-scope": "a/b/c/d"}, "is not TENANT[/ENVIRONMENT[/SERVICE]]"),
-        ({"token-file": "/nowhere"}, "token file /nowhere cannot be read"),
-        ({"push-gateway": "127.0.0.1:9"}, "--push-gateway 127.0.0.1:9 takes no metrics"),
+        ({"foreign-scope": "canary"}, "another tenant's", 2),
+        ({"foreign-namespace": HOME}, "another tenant's", 2),
+        ({"foreign-scope": "a/b/c/d"}, "is not TENANT[/ENVIRONMENT[/SERVICE]]", 2),
+        ({"token-file": "/nowhere"}, "token file /nowhere cannot be read", 3),
+        ({"token-file": "word"}, "word holds no JWT", 3),
+        ({"ca": "/nowhere"}, "--ca /nowhere cannot be read", 3),
+        ({"push-gateway": "127.0.0.1:9"}, "--push-gateway 127.0.0.1:9 takes no metrics", 3),
     ],
 )
-def test_what_is_wrong_with_a_call_is_one_line(installed: System, changes: dict[str, str], message: str) -> None:
+def test_what_is_wrong_with_a_call_is_one_line_and_no_breach(
+    installed: System, tmp_path: Path, changes: dict[str, str], message: str, expected: int
+) -> None:
+    (tmp_path / "word").write_text("word")
+    changes = {name: str(tmp_path / value) if value == "word" else value for name, value in changes.items()}
     code, _, output = verify(installed, **changes)
-    assert code in {1, 2}
+    assert code == expected
     last = output.splitlines()[-1]
     assert last.startswith("tenantconfig: ")
     assert message in last

@@ -106,7 +106,7 @@ def tell(system: System, queue: str, tenant: str, key: str, **changes: Any) -> N
 
 
 def projected(system: System, tenant: str) -> dict[str, str]:
-    return dict(system.admin.get(cluster.projection(tenant))["data"])
+    return dict(system.admin.get(cluster.projection(tenant)).get("data") or {})
 
 
 def events(system: System, tenant: str) -> list[str]:
@@ -196,6 +196,24 @@ def test_what_no_message_tells_of_is_found_by_the_sweep(refreshed: System, tenan
     wait_for(lambda: stored(refreshed, tenant, key) == "ours", "put back")
     assert metric(refreshed, "tenantconfig_sweep_rotation_seconds") == ROTATION
     assert metric(refreshed, "tenantconfig_scope_verified_age_max_seconds") < 10 * ROTATION
+
+
+@pytest.mark.parametrize("kind", ["String", "SecureString"])
+def test_a_parameter_that_others_make_again_is_put_back_though_it_counts_from_one_again(
+    refreshed: System, queue: str, tenant: str, kind: str
+) -> None:
+    body = applied(refreshed, tenant, {"key": URL, "value": "ours"})
+    changed = counted(refreshed, 'tenantconfig_refresh_messages_total{outcome="changed"}')
+    put_back = counted(refreshed, "tenantconfig_put_back_total")
+    name = f"/tenant-config/{tenant}/_/_/{URL}"
+    refreshed.parameters.delete_parameter(Name=name)
+    refreshed.parameters.put_parameter(Name=name, Value="theirs", Type=kind)
+    tell(refreshed, queue, tenant, URL)
+    wait_for(lambda: stored(refreshed, tenant, URL) == "ours", "put back", timeout=90)  # a type changes after 30 s
+    (event,) = wait_for(lambda: events(refreshed, tenant), "the event")
+    assert event.startswith(f"{URL}: version 1 ")
+    assert (changed(), put_back()) == (1, 1)
+    wait_for(lambda: is_ready(refreshed.admin.get(body)), "Ready")
 
 
 def test_messages_that_mean_nothing_here_are_counted_and_hold_nobody_up(

@@ -293,6 +293,13 @@ def test_a_value_of_another_type_is_not_read_as_an_empty_text() -> None:
     assert held_from(item, None).text == "500"
 
 
+def test_an_item_without_a_value_is_not_read_as_an_empty_text() -> None:
+    item = {"sk": {"S": "CONFIG#_#_#a"}}
+    with pytest.raises(Stalled, match="the item of a has no attribute value: give it one"):
+        held_from(item, None)
+    assert not held_from(item, None, shown=False).intact
+
+
 # Refusals
 
 LARGEST = MAX_ITEM_BYTES - item_bytes(entry_item(Rows(LONGEST_SCOPE), Put("key", Value("")), A_TIME))

@@ -134,6 +134,20 @@ def test_a_changed_type_is_deleted_first_and_made_again_by_a_later_pass(
     assert ssm.owners(resource.scope) == {"a": resource.owner}
 
 
+@pytest.mark.parametrize("text", ["x,y", "z"], ids=["the same text", "another"])
+def test_a_list_that_others_made_is_observed_as_its_text_and_enforced_as_a_string(
+    moto: Moto, ssm: SSMWorld, resource: Resource, text: str
+) -> None:
+    ssm.direct.put_parameter(Name=ssm.parameter(resource.scope, "a"), Value="x,y", Type="StringList")
+    assert resource.bring(observe("a"))["a"].text == "x,y"
+    resource.adopt = "unowned"
+    moto.reset_calls()
+    resource.apply(resource.plan(enforce("a", text)))
+    assert "PutParameter" not in moto.calls(), "AWS changes no parameter's type"
+    resource.bring(enforce("a", text))
+    assert (ssm.parameters(resource.scope)["a"]["Type"], ssm.texts(resource.scope)) == ("String", {"a": text})
+
+
 # Versions and owners
 
 

@@ -186,6 +186,18 @@ def test_who_makes_a_parameter_again_each_time_is_held_off_too() -> None:
     assert puts <= 8, "at once, and then after 2, 4, 8 … seconds"
 
 
+def test_what_others_make_again_is_a_change_though_its_version_is_ours_and_an_edit_is_none() -> None:
+    scene = Scene()
+    scene.own.note(PLACE, scene.resource.scope, "a", "1", text="ours")
+    scene.text = "theirs"
+    assert scene.turn() == (False, False), "the spec is another than the one that was written"
+    scene = Scene()
+    scene.resource = replace(scene.resource, status=replace(scene.resource.status, observed_generation=1))
+    scene.text = "theirs"
+    assert scene.turn() == (False, True)
+    assert (scene.guard.put_back["ssm"], scene.guard.foreign["ssm", Policy.ENFORCE]) == (1, 1)
+
+
 def test_what_somebody_else_put_right_meanwhile_is_owed_no_longer() -> None:
     scene = Scene()
     scene.change("theirs")

@@ -111,6 +111,9 @@ async def test_elliptic_keys(login: Login) -> None:
         ("tenantconfig", {"exp": True}, "exp"),
         ("tenantconfig", {"exp": float("inf")}, "exp"),
         ("tenantconfig", {"exp": str(2**40)}, "exp"),
+        ("tenantconfig", {"exp": 10**400}, "exp"),
+        ("tenantconfig", {"iat": -(10**400)}, "iat"),
+        ("tenantconfig", {"nbf": 10**400}, "nbf"),
         ("tenantconfig", {"iat": None}, "iat"),
         ("tenantconfig", {"iat": int(time.time()) + 86_400}, "not valid yet"),
         ("tenantconfig", {"nbf": int(time.time()) + 86_400}, "not valid yet"),
@@ -169,6 +172,15 @@ async def test_a_claim_that_is_there_twice(login: Login) -> None:
     assert "twice" in await login.refusal(signed(login, payload.encode(), header))
 
 
+@pytest.mark.parametrize(
+    "said", [{"crit": ["x"], "x": 1}, {"crit": []}, {"b64": False}, {"crit": ["b64"], "b64": False}]
+)
+async def test_a_header_that_has_to_be_understood_and_is_not(login: Login, said: dict[str, Any]) -> None:
+    payload = json.dumps(jwt.decode(login.signer.token("tenantconfig"), options={"verify_signature": False})).encode()
+    header = json.dumps({"alg": "RS256", "kid": login.signer.kid, **said}).encode()
+    assert await login.refusal(signed(login, payload, header))
+
+
 @pytest.mark.parametrize("shape", ["[", '{"a":'])
 async def test_brackets_without_end(login: Login, shape: str) -> None:
     depth = MAX_TOKEN_BYTES // len(shape) // 2
@@ -213,6 +225,12 @@ async def test_the_public_key_as_a_shared_secret(login: Login) -> None:
     signed = f"{encoded({'alg': 'HS256', 'kid': login.signer.kid})}.{encoded(payload)}"
     signature = hmac.new(pem, signed.encode(), hashlib.sha256).digest()
     assert "algorithm" in await login.refusal(f"{signed}.{encoded(signature)}")
+
+
+@pytest.mark.parametrize("key", ["x", None, 1, [], {}, {"kty": "RSA", "n": "!"}, {"kty": "EC", "crv": "P-256"}])
+async def test_a_key_that_is_none_keeps_nobody_from_the_others(login: Login, key: object) -> None:
+    login.jwks = {"keys": [key, *login.signer.jwks()["keys"]]}
+    assert (await login.verifier.verify(login.signer.token("tenantconfig"))).issuer == "login"
 
 
 async def test_an_algorithm_that_is_not_the_keys(login: Login) -> None:

@@ -1,11 +1,12 @@
 """The issuers file: what it says, and how it names its faults."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tenantconfig.app import Failure
-from tenantconfig.app.issuers import name_issuers
+from tenantconfig.app.issuers import name_issuers, read_issuers
 from tenantconfig.identity import Keys
 from tenantconfig.issuers import Issuer, IssuersInvalid, parse_issuers
 
@@ -120,3 +121,37 @@ async def test_two_entries_for_the_same_tokens_once_the_cluster_has_said_its_nam
     cluster: Any = Cluster()
     with pytest.raises(Failure, match=r"\[1\]\.audiences: login and cluster are for the same tokens"):
         await name_issuers(keys, cluster)
+
+
+FILE = """
+- name: login
+  issuer: https://login.example
+  audiences: [a]
+  jwksUri: https://login.example/keys
+  tenants: [acme]
+  tenantClaim: [tenant]
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"{FILE}  tenants: ['*']\n".encode(), "tenants is there twice"),
+        (f"{FILE}# gr\u00fcn\n".encode("latin-1"), "is not YAML"),
+        (b"- {name: login", "is not YAML"),
+        (b"", "a list of issuers is wanted"),
+    ],
+    ids=["a field twice", "no UTF-8", "no end", "empty"],
+)
+def test_a_file_that_cannot_be_used_is_said_by_name(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "issuers.yaml"
+    file.write_bytes(content)
+    with pytest.raises(Failure, match=said) as failure:
+        read_issuers(file)
+    assert str(file) in str(failure.value)
+
+
+def test_what_entries_have_in_common_may_be_said_once(tmp_path: Path) -> None:
+    file = tmp_path / "issuers.yaml"
+    file.write_text(FILE.replace("- name", "- &login\n  name") + "- {<<: *login, name: other, audiences: [b]}\n")
+    assert [each.name for each in read_issuers(file)] == ["login", "other"]

@@ -62,6 +62,15 @@ def test_what_a_place_shows_is_ours_or_what_was_there_just_before(
     assert own.made(location, SCOPE, "key", shown) is ours
 
 
+def test_a_version_of_ours_with_another_text_is_not_ours(own: OwnWrites) -> None:
+    own.note(SSM, SCOPE, "key", "1", text="ours")
+    found = own.find("ssm", "/t", SCOPE, "key")
+    assert found
+    assert found.shows("1", "ours")
+    assert not found.shows("1", "theirs")
+    assert not found.shows("", "")
+
+
 def test_what_has_moved_is_known_at_both_places(own: OwnWrites) -> None:
     old = Location("ssm/2", "ssm", (("pathPrefix", "/old"),))
     own.note(SSM, SCOPE, "key", "1")

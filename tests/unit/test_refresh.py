@@ -13,7 +13,7 @@ from tenantconfig.model import Location, Options, ResourceRef, Scope
 from tenantconfig.ownwrites import OwnWrites
 from tenantconfig.passes import Outcome, Passes
 from tenantconfig.rations import Rations
-from tenantconfig.refresh import Notice, Refresh
+from tenantconfig.refresh import Notice, Poison, Refresh, read_notice
 
 SCOPE, REF = Scope("acme"), ResourceRef("team", "test")
 BODY: dict[str, Any] = {
@@ -104,11 +104,18 @@ async def test_a_message_that_comes_again_is_not_looked_at_twice() -> None:
     ],
 )
 async def test_after_a_pass_that_failed_the_event_still_counts(
-    error: Callable[[], Transient | Stalled], done: bool
+    error: Callable[[], Transient | Stalled], done: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene = Scene(error())
     assert await scene.hear("1") == [done]
+    assert ("A message about a of scope acme/_/_ comes again: no status" in caplog.text) is not done
     assert scene.passes == 1
     scene.announcements.find(REF, SCOPE, "a", "2", clock())
     assert scene.announcements.tally == Tally(1, 0)
     assert scene.refresh.outcomes == {"changed" if done else "again": 1}
+
+
+@pytest.mark.parametrize("body", ["", "[" * 100_000, '{"a":' * 100_000, "9" * 5000, "null", "[]", '"x"'])
+def test_a_message_of_any_shape_is_no_more_than_poison(body: str) -> None:
+    with pytest.raises(Poison):
+        read_notice(body)

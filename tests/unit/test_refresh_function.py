@@ -86,7 +86,7 @@ def keyed(*numbers: int) -> list[dict[str, Any]]:
     return [record(f"CONFIG#prod#web#{number}", number) for number in numbers]
 
 
-@pytest.mark.parametrize("operation", ["Create", "Update", "Delete"])
+@pytest.mark.parametrize("operation", ["Create", "Update", "Delete", "LabelParameterVersion"])
 def test_a_parameter_that_changed(sqs: Sqs, operation: str) -> None:
     handler(changed("/tenant-config/acme/prod/_/param_config_url", operation), None)
     assert [json.loads(each) for each in sqs.bodies(BLUE)] == [
@@ -136,7 +136,7 @@ def test_a_path_below_another_is_told_by_its_levels() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        changed(operation="LabelParameterVersion"),
+        changed(operation="Read"),
         changed("/elsewhere/acme/prod/_/key"),
         changed("/tenant-config-2/acme/prod/_/key"),
         batch(record("HEAD#prod#web")),

@@ -5,7 +5,7 @@ import json
 import logging
 import ssl
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,21 @@ JWKS_MAX_BYTES = 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses what is there twice: of two lists of tenants, the reader of the file might miss the one that counts."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"{name} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_issuers(file: Path) -> tuple[Issuer, ...]:
     """The issuers that the file names. Raises Failure, naming the field."""
     try:
-        issuers = parse_issuers(yaml.safe_load(file.read_text()))
+        issuers = parse_issuers(yaml.load(file.read_bytes(), _Loader))  # noqa: S506  a safe loader
     except OSError as error:
         raise Failure(f"issuers file {file} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:

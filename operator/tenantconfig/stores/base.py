@@ -64,8 +64,8 @@ class Store(Protocol):
 class Marked(Protocol):
     """A store that can tell cheaply whether values are still the ones that were written."""
 
-    def marks(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], str]:
-        """`Held.mark` of those that are there. Raises Stalled or Transient."""
+    def shown(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], Held]:
+        """Those that are there, without their owners. Raises Stalled or Transient."""
 
 
 @runtime_checkable

@@ -76,13 +76,13 @@ class DynamoDBStore:
             return replace(applied, error=error)
         return applied
 
-    def marks(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], str]:
+    def shown(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], Held]:
         rows = {name: Rows(name[0]).entry(name[1]) for name in names}
         named = {(row["pk"]["S"], row["sk"]["S"]): name for name, row in rows.items()}
         with translated(self._name):
             items = self._get(list(rows.values()), always)
         found = {named[item["pk"]["S"], item["sk"]["S"]]: item for item in items}
-        return {name: held_from(item, None, shown=False).mark for name, item in found.items()}
+        return {name: held_from(item, None, shown=False) for name, item in found.items()}
 
     def _get(self, keys: list[dict[str, Any]], gate: Gate) -> list[Item]:
         items: list[Item] = []
@@ -173,6 +173,9 @@ def text_of(item: Item, *, shown: bool) -> str:
     value: Mapping[str, Any] = item.get("value", {})
     if not shown and "S" not in value:
         return ""
+    if not value:
+        message = f"the item of {key_of(item)} has no attribute value: give it one there"
+        raise Stalled(Reason.STORE_FAILED, message)
     if "BOOL" in value:
         return "true" if value["BOOL"] else "false"
     if value.keys() - {"S", "N"}:

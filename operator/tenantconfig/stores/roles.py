@@ -20,7 +20,7 @@ from typing import Any
 from botocore.credentials import Credentials, DeferredRefreshableCredentials, ReadOnlyCredentials
 
 from tenantconfig.model import Scope, Value
-from tenantconfig.plan import Changes, Claim, Contents
+from tenantconfig.plan import Changes, Claim, Contents, Held
 from tenantconfig.stores.aws import translated
 from tenantconfig.stores.base import Applied, Authored, Gate, Marked, Store, always
 
@@ -112,14 +112,14 @@ class AssumedStore:
         with self._sessions.of(scope.tenant) as renew:
             return self._store.apply(scope, changes, in_turn(renew, gate))
 
-    def marks(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], str]:
+    def shown(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], Held]:
         if not isinstance(self._store, Marked):
             return {}
-        found: dict[tuple[Scope, str], str] = {}
+        found: dict[tuple[Scope, str], Held] = {}
         for tenant in sorted({scope.tenant for scope, _ in names}):
             with self._sessions.of(tenant) as renew, translated(self._role):
                 renew()
-                found |= self._store.marks([name for name in names if name[0].tenant == tenant])
+                found |= self._store.shown([name for name in names if name[0].tenant == tenant])
         return found
 
     def author(self, scope: Scope, key: str) -> str:

@@ -97,7 +97,7 @@ class SSMStore:
         error: TenantConfigError | None = None
         # What is claimed is written too: its former owner knows by the version that it is not theirs any more.
         puts = (*changes.puts, *changes.claims)
-        retyped = [put.key for put in puts if put.replaces and put.replaces.sensitive != put.value.sensitive]
+        retyped = [put.key for put in puts if put.replaces and not _same_type(put.replaces, put.value)]
         resting = {put.key: self._rest(scope, put) for put in puts}
         try:
             for put in puts:
@@ -124,13 +124,13 @@ class SSMStore:
             error = failure
         return Applied(held, frozenset(deleted), frozenset(released), error)
 
-    def marks(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], str]:
+    def shown(self, names: Collection[tuple[Scope, str]]) -> Mapping[tuple[Scope, str], Held]:
         parameters = {self._parameter(scope, key): (scope, key) for scope, key in names}
-        found: dict[tuple[Scope, str], str] = {}
+        found: dict[tuple[Scope, str], Held] = {}
         with translated(self._name):
             for chunk in chunks(sorted(parameters), MAX_BATCH):
-                answer = self._client.get_parameters(Names=chunk, WithDecryption=False)
-                found |= {parameters[each["Name"]]: str(each["Version"]) for each in answer["Parameters"]}
+                answer = self._client.get_parameters(Names=chunk, WithDecryption=True)
+                found |= {parameters[each["Name"]]: held_from(each) for each in answer["Parameters"]}
         return found
 
     def author(self, scope: Scope, key: str) -> str:
@@ -214,7 +214,13 @@ def owner_tags(owner: str) -> list[dict[str, str]]:
     return [{"Key": OWNER_TAG, "Value": owner}, {"Key": MANAGED_BY_TAG, "Value": MANAGED_BY}]
 
 
+def _same_type(held: Held, value: Value) -> bool:
+    return held.intact and held.sensitive == value.sensitive
+
+
 def held_from(parameter: dict[str, Any]) -> Held:
     version = parameter["Version"]
-    secure = parameter["Type"] == "SecureString"
-    return Held(parameter["Value"], str(version), sensitive=secure, pristine=version == 1)
+    kind = parameter["Type"]
+    intact = kind != "StringList"  # we make none
+    pristine = intact and version == 1
+    return Held(parameter["Value"], str(version), sensitive=kind == "SecureString", intact=intact, pristine=pristine)
