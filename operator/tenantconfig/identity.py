@@ -223,6 +223,8 @@ def _instant(payload: Mapping[str, Any], claim: str) -> float:
 
 def _claims(payload: Mapping[str, Any], issuer: Issuer, expires_at: float) -> Claims:
     subject = str(payload["sub"])
+    if not subject:
+        raise TokenRefused("the token's claim sub is empty")
     if issuer.kubernetes:
         namespace = _at(payload, ("kubernetes.io", "namespace"))
         if not isinstance(namespace, str) or not namespace:

@@ -239,13 +239,12 @@ def _removable(key: str, held: Held, claim: Claim) -> bool:
     return policy is Policy.ENFORCE or (policy is not Policy.OBSERVE and held.pristine)
 
 
-def _astray(desired: Desired, held: Held, claim: Claim) -> bool:
-    """Whether what is recorded as ours is nobody's by now, and still as it should be: then it is claimed again.
+def _astray(key: str, held: Held, claim: Claim) -> bool:
+    """Whether what is recorded as ours is nobody's by now: others made it again, or took the mark off. It is ours again.
 
-    SSM makes a parameter again that was deleted when we update it, without its tags.
+    SSM itself makes a parameter again that was deleted when we update it, without its tags.
     """
-    unmarked = not held.owner and bool(claim.trusted.get(desired.key))
-    return unmarked and desired.value is not None and held.matches(desired.value)
+    return not held.owner and bool(claim.trusted.get(key))
 
 
 def scope_conflict(what: str, owner: str) -> Stalled:
@@ -265,7 +264,7 @@ def _refuse_strangers(wanted: Collection[Desired], contents: Contents, claim: Cl
         raise scope_conflict("the scope", contents.head.owner)
     for each in wanted:
         held = contents.held.get(each.key)
-        if each.policy is not Policy.ENFORCE or held is None or claim.covers(held.owner) or _astray(each, held, claim):
+        if each.policy is not Policy.ENFORCE or held is None or claim.covers(held.owner) or _astray(each.key, held, claim):
             continue
         if held.owner:
             raise scope_conflict(each.key, held.owner)

@@ -198,10 +198,12 @@ def test_what_no_message_tells_of_is_found_by_the_sweep(refreshed: System, tenan
     assert metric(refreshed, "tenantconfig_scope_verified_age_max_seconds") < 10 * ROTATION
 
 
-@pytest.mark.parametrize("kind", ["String", "SecureString"])
+@pytest.mark.parametrize(("kind", "former"), [("String", ""), ("SecureString", ""), ("String", "ours before")])
 def test_a_parameter_that_others_make_again_is_put_back_though_it_counts_from_one_again(
-    refreshed: System, queue: str, tenant: str, kind: str
+    refreshed: System, queue: str, tenant: str, kind: str, former: str
 ) -> None:
+    if former:  # and nobody's, in SSM's eyes: another version than the one that is recorded, and no tags
+        applied(refreshed, tenant, {"key": URL, "value": former})
     body = applied(refreshed, tenant, {"key": URL, "value": "ours"})
     changed = counted(refreshed, 'tenantconfig_refresh_messages_total{outcome="changed"}')
     put_back = counted(refreshed, "tenantconfig_put_back_total")

@@ -119,6 +119,7 @@ async def test_elliptic_keys(login: Login) -> None:
         ("tenantconfig", {"nbf": int(time.time()) + 86_400}, "not valid yet"),
         ("tenantconfig", {"nbf": "now"}, "nbf"),
         ("tenantconfig", {"sub": None}, "sub"),
+        ("tenantconfig", {"sub": ""}, "sub"),
         ("tenantconfig", {"aud": None}, "audience"),
         ("tenantconfig", {"iss": None}, "issuer"),
     ],

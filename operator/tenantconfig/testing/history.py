@@ -263,7 +263,7 @@ class Verdict:
     def _enforced(self, desired: Desired) -> None:
         was, before = self.before.value(desired.key), self.before.owner(desired.key)
         recorded = self.recorded.get(desired.key) is Policy.ENFORCE
-        astray = before == NOBODY and recorded and was == wished(desired)  # as if we had written it: ours again
+        astray = before == NOBODY and recorded  # others made it again: ours again
         assert was is None or astray or self.resource.claim(()).covers(before), "it was a stranger's"
         assert self._now(desired.key) == (wished(desired), self.resource.owner)
 
