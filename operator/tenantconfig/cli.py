@@ -53,7 +53,7 @@ def watch_server(**flags: Any) -> None:
 
 def _subscriber_options(command: F) -> F:
     options = [
-        click.option("--server", metavar="HOST:PORT", help="The watch server."),
+        click.option("--server", metavar="HOST:PORT", help="The watch server; several with commas between them."),
         click.option("--ca", type=FILE, metavar="FILE", help="Certificates to trust; default: the system's."),
         click.option("--insecure", is_flag=True, default=None, help="Connect in plaintext."),
         click.option("--token-file", type=FILE, metavar="FILE", help="The bearer token; read again when it expires."),

@@ -68,6 +68,12 @@ class SubscriberSettings(Settings):
     service: str = ""
 
     @model_validator(mode="after")
+    def _a_server_is_named(self) -> Self:
+        if not self.server.strip(" ,"):
+            raise ValueError("--server is empty: give HOST:PORT")
+        return self
+
+    @model_validator(mode="after")
     def _one_kind_of_transport(self) -> Self:
         if self.insecure and self.ca:
             raise ValueError("give --ca or --insecure, not both")

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from tenantconfig.app import Failure
 from tenantconfig.client import (
     NO_CREDENTIALS,
+    NO_TRUST,
     Changed,
     Config,
     Connection,
@@ -107,7 +108,7 @@ def explain(ended: Disconnected, settings: ClientSettings) -> str:
     """What went wrong with a stream, and what to do about it."""
     if ended.code == "UNAUTHENTICATED":
         return f"the server refuses the token in {settings.token_file}: {ended.detail}; renew the file"
-    if ended.code in {NO_CREDENTIALS, "PERMISSION_DENIED", "INVALID_ARGUMENT"}:
+    if ended.code in {NO_CREDENTIALS, NO_TRUST, "PERMISSION_DENIED", "INVALID_ARGUMENT"}:
         return ended.detail
     transport = "in plaintext" if settings.insecure else f"with TLS{f' (--ca {settings.ca})' if settings.ca else ''}"
     return f"no stream from {settings.server} {transport}: {ended.detail or ended.code}"

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 
 from tenantconfig import isolation, kubeapi
 from tenantconfig.app import Failure
-from tenantconfig.client.stream import Connection, TokenUnusable
+from tenantconfig.client.stream import Connection, TokenUnusable, TrustUnusable
 from tenantconfig.errors import Reason, TenantConfigError, Transient
 from tenantconfig.isolation import Attempt, Guard, Outcome, Result, Series, Side
 from tenantconfig.kubeapi import KubeApi
@@ -51,11 +51,12 @@ async def _all(settings: IsolationSettings) -> list[Result]:
     connection = Connection(settings.server, settings.token_file, settings.ca, settings.insecure)
     try:
         token = connection.metadata()[0][1].removeprefix("Bearer ")
-    except TokenUnusable as error:
+        channel = connection.channel(connection.servers[0])
+    except (TokenUnusable, TrustUnusable) as error:
         raise Failure(str(error)) from None
     cluster = await kubeapi.connect()
     try:
-        async with connection.channel(connection.servers[0]) as channel:
+        async with channel:
             streams = Streams(channel, token, settings)
             return [*await streams.results(), *await Objects(cluster, settings).results()]
     finally:

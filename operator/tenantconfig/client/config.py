@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, Unchanged
+from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, Refused, Unchanged
 from tenantconfig.model import Scope, Snapshot, Version
 
 SILENCE_SECONDS = 10.0  # the controller vouches every 2 s, and heartbeats come every 4 s at the latest
@@ -159,6 +159,8 @@ class Config(Mapping[str, str]):
             case Changed(snapshot=snapshot) if snapshot.scope == self.scope:
                 # What was verified stays so with a newer version.
                 self.snapshot, self._lasting, self.reason = snapshot, False, self.reason and "not verified yet"
+            case Refused(scope=scope, error=error, version=version) if scope == self.scope:
+                self._lasting, self.reason = False, f"revision {version.revision} was refused: {error}"
             case Unchanged(scope=scope) if scope == self.scope:
                 self._lasting, self.reason = False, "not verified yet"
             case Gone(scope=scope, withdrawn=withdrawn) if scope == self.scope:
