@@ -104,6 +104,12 @@ class AgentSettings(SubscriberSettings):
     grace: float = Field(default=60.0, gt=0)
 
     @model_validator(mode="after")
+    def _files_have_names_of_their_own(self) -> Self:
+        if self.json_file and self.json_file == self.env_file:
+            raise ValueError("--json-file and --env-file are one file")
+        return self
+
+    @model_validator(mode="after")
     def _a_signal_goes_to_a_process(self) -> Self:
         if bool(self.signal) != bool(self.pid_file):
             raise ValueError("--signal and --pid-file belong together")

@@ -21,10 +21,11 @@ from typing import Self, TypeVar
 from tenantconfig.client.cache import LastKnownGood
 from tenantconfig.client.config import GRACE_SECONDS, Config, State
 from tenantconfig.client.stream import Connection, watch
-from tenantconfig.client.view import FAILED, Changed, Disconnected, Event, Gone, Refused, Validator, View
+from tenantconfig.client.view import FAILED, Changed, Disconnected, Event, Gone, Refused, Unchanged, Validator, View
 from tenantconfig.model import Scope, Version
 from tenantconfig.watch.v1 import codec
 
+NOTHING_TOLD = object()
 STATE_SECONDS = 0.5  # between looks at what time alone makes stale
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A scope has other values than before. Several changes may come as one."""
+    """A scope has another version than before. Several changes may come as one."""
 
     scope: Scope
     version: Version | None  # None: the values were withdrawn
@@ -98,6 +99,8 @@ class Client:
         self._on_change: dict[object, OnChange] = {}
         self._on_state: dict[object, OnState] = {}
         self._pending = weakref.WeakSet[_Pending]()  # of iterators that somebody still has
+        self._told: dict[Scope, Version | None] = {scope: held.version for scope, held in saved.items()}
+        self._ended: Event | None = None
         self._states = {scope: config.state for scope, config in self.configs.items()}
         self._news = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
@@ -188,16 +191,29 @@ class Client:
         for config in self.configs.values():
             config.take(event)
         self._save(event)
-        if isinstance(event, Refused):
-            logger.warning("revision %d of scope %s is refused: %s", event.version.revision, event.scope, event.error)
+        self._log(event)
         for scope, entries in before.items():
             config = self.configs[scope]
-            if keys := frozenset(key for key, _ in entries.items() ^ config.items()):
-                change = Change(scope, config.version, keys)
-                for pending in self._pending:
-                    pending.note(change)
-                call_back(self._on_change.values(), change)
+            if self._told.get(scope, NOTHING_TOLD) != config.version:
+                self._told[scope] = config.version
+                keys = frozenset(key for key, _ in entries.items() ^ config.items())
+                self._tell_change(Change(scope, config.version, keys))
         self._tell_states()
+
+    def _tell_change(self, change: Change) -> None:
+        for pending in self._pending:
+            pending.note(change)
+        call_back(self._on_change.values(), change)
+
+    def _log(self, event: Event) -> None:
+        if isinstance(event, Refused):
+            logger.warning("revision %d of scope %s is refused: %s", event.version.revision, event.scope, event.error)
+        elif isinstance(event, Disconnected):
+            if event != self._ended:
+                logger.info("the stream ended: %s; trying again", event.detail or event.code)
+            self._ended = event
+        elif isinstance(event, Changed | Unchanged | Gone):
+            self._ended = None
 
     def _save(self, event: Event) -> None:
         try:
@@ -277,9 +293,9 @@ def refuse_scopes(scopes: Iterable[Scope]) -> None:
 
 
 def concerns(event: Event, scope: Scope) -> bool:
-    """Whether an event may change the values of a scope."""
+    """Whether an event says what the values of a scope are."""
     return (isinstance(event, Changed) and event.snapshot.scope == scope) or (
-        isinstance(event, Gone) and event.scope == scope
+        isinstance(event, Gone) and event.withdrawn and event.scope == scope
     )
 
 
