@@ -1,5 +1,6 @@
 """The command line. Each command loads its settings, imports its module of app, and runs it."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,7 @@ def watch_server(**flags: Any) -> None:
 
 def _subscriber_options(command: F) -> F:
     options = [
-        click.option("--server", metavar="HOST:PORT", help="The watch server."),
+        click.option("--server", metavar="HOST:PORT", help="The watch server; several with commas between them."),
         click.option("--ca", type=FILE, metavar="FILE", help="Certificates to trust; default: the system's."),
         click.option("--insecure", is_flag=True, default=None, help="Connect in plaintext."),
         click.option("--token-file", type=FILE, metavar="FILE", help="The bearer token; read again when it expires."),
@@ -74,6 +75,7 @@ _output = click.option("-o", "--output", type=click.Choice(["table", "json", "ya
 @_output
 def watch(**flags: Any) -> None:
     """Print each version of a scope as it comes."""
+    _quiet()
     from tenantconfig.app import client
 
     _run(client.run_watch, settings.ClientSettings, flags)
@@ -84,6 +86,7 @@ def watch(**flags: Any) -> None:
 @_output
 def get(**flags: Any) -> None:
     """Print a scope as it is now."""
+    _quiet()
     from tenantconfig.app import client
 
     _run(client.run_get, settings.ClientSettings, flags)
@@ -102,6 +105,7 @@ def get(**flags: Any) -> None:
 @click.option("--grace", type=float, metavar="SECONDS", help="When stale becomes an error; default: 60.")
 def agent(**flags: Any) -> None:
     """Keep a directory of files current, for an application in any language."""
+    _quiet()
     from tenantconfig.app import agent
 
     _run(agent.run, settings.AgentSettings, flags)
@@ -110,7 +114,7 @@ def agent(**flags: Any) -> None:
 @main.command()
 @click.option("-f", "--filename", "filenames", metavar="FILE|DIR|-", multiple=True, required=True, help="Repeatable.")
 @click.option("--stores", metavar="FILE|DIR|-", multiple=True, help="Where the cluster's ConfigStores are.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Default: text.")
+@click.option("-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", help="Default: table.")
 def validate(**flags: Any) -> None:
     """Judge manifests without a cluster: schema, routes, sizes, permission."""
     try:
@@ -141,6 +145,11 @@ def verify_isolation(**flags: Any) -> None:
 def kubectl_plugin() -> None:
     """The same command line as `kubectl tenantconfig`: kubectl finds it by the name of the executable."""
     main(prog_name="kubectl tenantconfig")
+
+
+def _quiet() -> None:
+    """Have gRPC leave it to us to say what went wrong; it reads this when it is imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def _run(command: Callable[[Any], int | None], kind: type[settings.Settings], flags: dict[str, Any]) -> None:

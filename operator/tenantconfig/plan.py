@@ -240,7 +240,7 @@ def _removable(key: str, held: Held, claim: Claim) -> bool:
 
 
 def _astray(key: str, held: Held, claim: Claim) -> bool:
-    """Whether what is recorded as ours is nobody's by now: others made it again, or took the mark off. It is ours again.
+    """Whether what is recorded as ours is nobody's by now, since others made it again: then it is claimed again.
 
     SSM itself makes a parameter again that was deleted when we update it, without its tags.
     """
@@ -264,7 +264,9 @@ def _refuse_strangers(wanted: Collection[Desired], contents: Contents, claim: Cl
         raise scope_conflict("the scope", contents.head.owner)
     for each in wanted:
         held = contents.held.get(each.key)
-        if each.policy is not Policy.ENFORCE or held is None or claim.covers(held.owner) or _astray(each.key, held, claim):
+        if each.policy is not Policy.ENFORCE or held is None:
+            continue
+        if claim.covers(held.owner) or _astray(each.key, held, claim):
             continue
         if held.owner:
             raise scope_conflict(each.key, held.owner)

@@ -68,6 +68,12 @@ class SubscriberSettings(Settings):
     service: str = ""
 
     @model_validator(mode="after")
+    def _a_server_is_named(self) -> Self:
+        if not self.server.strip(" ,"):
+            raise ValueError("--server is empty: give HOST:PORT")
+        return self
+
+    @model_validator(mode="after")
     def _one_kind_of_transport(self) -> Self:
         if self.insecure and self.ca:
             raise ValueError("give --ca or --insecure, not both")
@@ -96,6 +102,12 @@ class AgentSettings(SubscriberSettings):
     signal: str = Field(default="", pattern=r"^(SIG[A-Z0-9]+)?$")
     pid_file: Path | None = None
     grace: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _files_have_names_of_their_own(self) -> Self:
+        if self.json_file and self.json_file == self.env_file:
+            raise ValueError("--json-file and --env-file are one file")
+        return self
 
     @model_validator(mode="after")
     def _a_signal_goes_to_a_process(self) -> Self:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,94 @@ def test_a_process_gets_a_signal_after_the_change(site: Site, home: Home, tmp_pa
         with agent.process:
             assert application.stdout.readline() == "told\n"
             assert agent.shown() == {"key": "one"}
+
+
+@pytest.mark.parametrize("pid", ["0", "-1", "1e3", "99999999999", "", "4194304", None])
+def test_who_cannot_be_told_is_tried_again_and_the_files_are_written_once(
+    site: Site, home: Home, tmp_path: Path, pid: str | None
+) -> None:
+    pid_file = tmp_path / "pid"
+    if pid is not None:
+        pid_file.write_text(pid)
+    home.publish(1, {"key": "one"})
+    agent = Agent(site, home, tmp_path, "--signal=SIGHUP", f"--pid-file={pid_file}")
+    with agent.process:
+        wait_for(lambda: agent.process.output().count("trying again") >= 2, "two attempts")
+        assert agent.shown() == {"key": "one"}
+        assert agent.process.output().count("revision 1 is in") == 1
+        assert agent.get("/ready")[0] == 200
+        home.write(2, {"key": "two"})
+        wait_for(lambda: agent.shown() == {"key": "two"}, "the change")
+
+
+@pytest.mark.parametrize("answer", [b"no HTTP at all\r\n\r\n", b"", b"HTTP/1.1 500 Broken\r\n\r\n"])
+def test_an_application_that_answers_nonsense_is_told_again(
+    site: Site, home: Home, tmp_path: Path, answer: bytes
+) -> None:
+    home.publish(1, {"key": "one"})
+    calls: list[bytes] = []
+    with socket.create_server((HOST, 0)) as listener:
+
+        def serve() -> None:
+            for said in (answer, b"HTTP/1.1 204 Good\r\n\r\n"):
+                connection, _ = listener.accept()
+                with connection:
+                    calls.append(connection.recv(1000))
+                    connection.sendall(said)
+
+        application = Thread(target=serve)
+        application.start()
+        agent = Agent(site, home, tmp_path, f"--notify-url=http://{HOST}:{listener.getsockname()[1]}/reload")
+        with agent.process:
+            application.join(TIMEOUT)
+            assert agent.shown() == {"key": "one"}
+            assert agent.process.stop() == 0
+    assert len(calls) == 2
+
+
+def test_it_is_ready_when_the_files_are_there(site: Site, home: Home, tmp_path: Path) -> None:
+    home.publish(1, {})
+    (tmp_path / "config").write_text("in the way")
+    agent = Agent(site, home, tmp_path, "--json-file=all.json")
+    with agent.process:
+        wait_for(lambda: agent.status().get("revision") == 1, "the version")
+        wait_for(lambda: "trying again" in agent.process.output(), "an attempt")
+        assert agent.get("/ready")[0] == 503
+        (tmp_path / "config").unlink()
+        wait_for(lambda: agent.get("/ready")[0] == 200, "ready")
+        assert agent.shown() == {"all.json": "{}\n"}
+
+
+def test_what_was_withdrawn_while_it_was_down_is_gone_when_it_is_back(site: Site, home: Home, tmp_path: Path) -> None:
+    home.publish(1, {"key": "one"})
+    first = Agent(site, home, tmp_path)
+    with first.process:
+        wait_for(lambda: first.shown() == {"key": "one"}, "the files")
+        first.process.kill()
+    home.write(2, {"key": "one"}, withdrawn=True)
+    second = Agent(site, home, tmp_path)
+    with second.process:
+        wait_for(lambda: second.shown() == {}, "the withdrawal")
+        assert second.get("/ready")[0] == 503
+
+
+def test_a_key_with_the_name_of_the_file_with_everything_is_refused(site: Site, home: Home, tmp_path: Path) -> None:
+    home.publish(1, {"all.json": "one"})
+    agent = Agent(site, home, tmp_path, "--json-file=all.json")
+    with agent.process:
+        wait_for(lambda: "'all.json' has the name of the file with everything" in agent.process.output(), "why")
+        assert agent.get("/ready")[0] == 503
+        assert "has the name of" in agent.status()["reason"]
+
+
+def test_it_says_why_there_is_no_stream(site: Site, home: Home, tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("none")
+    agent = Agent(site, home, tmp_path, f"--ca={tmp_path / 'ca.crt'}")
+    with agent.process:
+        wait_for(lambda: "ca.crt does not hold a certificate" in agent.process.output(), "why")
+    agent = Agent(site, home, tmp_path, server=f"{HOST}:{free_port()}")
+    with agent.process:
+        wait_for(lambda: "Connection refused" in agent.process.output(), "why")
 
 
 def test_it_starts_from_what_it_knew_while_no_server_is_there(site: Site, home: Home, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.request import urlopen
 import pytest
 
 from harness.aws import free_port
+from harness.certificates import CertificateAuthority
 from harness.wait import wait_for
 from path.test_watch_server import HOST, Home, Site, admitted, home, site, write_tick
 from tenantconfig.client import Change, Client, NotReady, State, aio, connect
@@ -147,6 +148,17 @@ def test_what_the_validator_refuses_is_reported_and_the_former_version_stays(sit
         wait_for(lambda: client.config["limit"] == "7" and is_ready(client), "what is valid again")
 
 
+def test_a_change_leaves_a_client_ready(site: Site, home: Home, client: Client) -> None:
+    home.publish(1, {"key": "one"})
+    wait_for(lambda: is_ready(client), "READY")
+    states: list[State] = []
+    client.on_state(lambda _, state: states.append(state))
+    beats = client.config.fresh_as_of
+    home.write(2, {"key": "two"})
+    wait_for(lambda: client.config["key"] == "two" and client.config.fresh_as_of != beats, "the change, vouched for")
+    assert states == []
+
+
 def test_a_pod_starts_from_what_it_knew_while_no_server_is_there(site: Site, home: Home, tmp_path: Path) -> None:
     first, port = home.publish(1, {"key": "one"}), free_port()
     kept = options(site, home, cache=tmp_path)
@@ -161,6 +173,149 @@ def test_a_pod_starts_from_what_it_knew_while_no_server_is_there(site: Site, hom
             wait_for(lambda: not client.config, "the withdrawal")
     with connect(f"{HOST}:{port}", home.scope, **kept) as client, pytest.raises(NotReady, match=str(home.scope)):
         client.wait_ready(0.5)
+
+
+def test_what_the_validator_refuses_at_first_is_why_there_are_no_values(
+    site: Site, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    def validate(scope: Scope, entries: Any) -> Any:
+        entries.clear()  # no way to have other values than the server
+
+    home.publish(1, {"limit": "many"})
+    for validator, why in (
+        (lambda *_: "not a number\ud800" + "!" * 100_000, "revision 1 was refused: not a number"),
+        (lambda *_: True, "revision 1 was refused: True"),
+        (validate, "revision 1 was refused: the validator failed with AttributeError"),
+    ):
+        with connect(site.address, home.scope, **options(site, home, validator=validator)) as client:
+            wait_for(lambda client=client: "refused" in client.config.reason, "the refusal")  # type: ignore[misc]
+            with pytest.raises(NotReady, match=why):
+                client.wait_ready(0)
+        assert why in caplog.text.replace("is refused", "was refused").replace(f" of scope {home.scope}", "")
+
+
+def test_a_ca_that_cannot_be_used_is_why_and_is_read_again(site: Site, home: Home, tmp_path: Path) -> None:
+    home.publish(1, {"key": "one"})
+    ca = tmp_path / "ca.crt"
+    with connect(site.address, home.scope, **options(site, home, ca_file=ca)) as client:
+        with pytest.raises(NotReady, match=f"CA file {ca} cannot be read: No such file"):
+            client.wait_ready(TIMEOUT)
+        ca.write_text("none")
+        wait_for(lambda: client.config.reason == f"CA file {ca} does not hold a certificate: PEM is wanted", "why")
+        ca.write_bytes(CertificateAuthority(tmp_path / "another").ca_file.read_bytes())
+        wait_for(lambda: "andshake failed" in client.config.reason, "a CA of others")
+        ca.write_bytes(site.authority.ca_file.read_bytes())
+        wait_for(lambda: is_ready(client), "READY with the CA that was put there")
+
+
+def test_a_scope_that_is_denied_first_leaves_the_others(site: Site, home: Home) -> None:
+    home.publish(1, {"key": "one"})
+    denied = [Scope("not-mine"), Scope("not-mine", "either")]
+    with connect(site.address, [*denied, home.scope], **options(site, home)) as client:
+        wait_for(lambda: client.configs[home.scope].state is State.READY, "the one that is permitted")
+        wait_for(lambda: all(client.configs[each].state is State.ERROR for each in denied), "those that are not")
+        assert all(str(each) in client.configs[each].reason for each in denied)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "why"),
+    [
+        ([], "no scope is wanted"),
+        ("acme", "'a' is not a Scope"),
+        ([Scope("acme"), Scope("Acme")], "tenant: is not a DNS label"),
+        (Scope(""), "tenant: is required"),
+    ],
+)
+def test_what_is_no_scope_is_told_at_once(site: Site, home: Home, scopes: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        connect(site.address, scopes, **options(site, home))
+    with pytest.raises(ValueError, match="no server is named"):
+        connect(" , ", home.scope, **options(site, home))
+
+
+def test_the_one_config_of_several_is_no_question(site: Site, home: Home) -> None:
+    with pytest.raises(ValueError, match="has 2 scopes: `configs`"):
+        _ = connect(site.address, [home.scope, Scope("acme")], **options(site, home)).config
+
+
+def test_a_callback_may_close_the_client_and_may_not_wait_for_it(site: Site, home: Home) -> None:
+    failed: list[str] = []
+    with connect(site.address, home.scope, **options(site, home)) as client:
+
+        def close(_: Change) -> None:
+            try:
+                client.wait_ready()
+            except RuntimeError as error:
+                failed.append(str(error))
+            client.close()
+
+        client.on_change(close)
+        home.publish(1, {"key": "one"})
+        wait_for(lambda: threads() == set(), "no thread left")
+    assert failed == ["a callback cannot wait for the client: both run in the same thread"]
+    assert client.config["key"] == "one"
+    client.close()
+
+
+def test_a_callback_is_stopped_once_and_for_all_and_leaves_its_like(home: Home, client: Client) -> None:
+    heard: list[Change] = []
+    stop = client.on_change(heard.append)
+    client.on_change(heard.append)
+    stop()
+    stop()
+    home.publish(1, {"key": "one"})
+    wait_for(lambda: heard, "the other")
+    assert len(heard) == 1
+
+
+def test_a_client_is_opened_once_at_a_time_and_again_after_it_was_closed(site: Site, home: Home) -> None:
+    client = connect(site.address, home.scope, **options(site, home))
+    with client:
+        with pytest.raises(RuntimeError, match="open already"):
+            client.__enter__()
+        with pytest.raises(NotReady):
+            client.wait_ready(0.1)
+    home.publish(1, {"key": "one"})
+    with client:
+        client.wait_ready(TIMEOUT)
+        assert client.config["key"] == "one"
+    assert threads() == set()
+
+
+def test_who_waits_for_a_client_that_is_closed_hears_of_it(site: Site, home: Home) -> None:
+    caught: list[BaseException] = []
+
+    def wait(client: Client) -> None:
+        try:
+            client.wait_ready()
+        except NotReady as error:
+            caught.append(error)
+
+    with connect(site.address, home.scope, **options(site, home)) as client:
+        waiting = threading.Thread(target=wait, args=[client])
+        waiting.start()
+        wait_for(lambda: client.config.reason == "not found", "an answer")
+    waiting.join(TIMEOUT)
+    assert caught
+
+
+async def test_an_iterator_tells_what_came_since_it_was_asked_for_and_ends_with_the_client(
+    site: Site, home: Home
+) -> None:
+    home.publish(1, {"key": "one"})
+    async with asyncio.timeout(TIMEOUT):
+        async with aio.connect(site.address, home.scope, **options(site, home)) as client:
+            await client.wait_ready()
+            changes, abandoned = client.changes(), client.changes()
+            home.write(2, {"key": "two"})
+            await asyncio.to_thread(wait_for, lambda: client.config["key"] == "two", "the change")
+            assert (await anext(changes)).keys == {"key"}
+            following = asyncio.ensure_future(anext(changes, None))
+        assert await following is None
+        assert [change.keys async for change in abandoned] == [{"key"}], "what it had not told yet, and the end"
+        assert [change async for change in client.changes()] == []
+        with pytest.raises(RuntimeError, match="not open"):
+            await client.wait_ready()
 
 
 def test_a_scope_that_may_not_be_read_says_so_at_once(site: Site, home: Home) -> None:

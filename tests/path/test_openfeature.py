@@ -61,6 +61,22 @@ def test_changes_and_states_are_events(home: Home, flags: OpenFeatureClient) -> 
     assert changed[0].flags_changed == ["on"]
 
 
+def test_a_provider_may_be_set_again_and_leaves_a_client_of_others_open(site: Site, home: Home) -> None:
+    home.publish(1, FLAGS)
+    with connect(site.address, home.scope, **options(site, home)) as client:
+        for _ in range(2):
+            api.set_provider_and_wait(TenantConfigProvider(client))
+            assert api.get_client().get_integer_value("limit", 0) == 5
+            api.clear_providers()
+            assert client.is_open
+    again = TenantConfigProvider(client)
+    for _ in range(2):
+        api.set_provider_and_wait(again)
+        assert client.is_open
+        api.clear_providers()
+        assert not client.is_open
+
+
 def test_a_server_that_is_gone_makes_the_provider_stale_and_flags_stay(site: Site, home: Home) -> None:
     home.publish(1, FLAGS)
     events: list[ProviderEvent] = []

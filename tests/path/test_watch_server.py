@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import itertools
 import json
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -1066,6 +1067,55 @@ def test_tenantconfig_get(site: Site, home: Home) -> None:
 
     assert site.server
     site.server.wait_until(found, "the scope served")
+
+
+@pytest.mark.parametrize("name", ["watch", "get"])
+def test_what_the_client_cannot_verify_is_one_line(site: Site, home: Home, tmp_path: Path, name: str) -> None:
+    (tmp_path / "ca.crt").write_text("none")
+    another = CertificateAuthority(tmp_path / "another").ca_file
+    for ca, said in ((tmp_path / "ca.crt", "does not hold a certificate"), (another, "andshake failed")):
+        with command(site, home, name, f"--tenant={home.name}", f"--ca={ca}") as client:
+            client.wait_until(lambda said=said, client=client: said in client.output(), "why")  # type: ignore[misc]
+            (line,) = client.output().splitlines()
+            assert str(ca) in line
+
+
+def test_tenantconfig_get_asks_the_next_server_when_one_is_gone(site: Site, home: Home) -> None:
+    home.publish(1, {"key": "one"})
+    servers = f"--server={HOST}:{free_port()},{site.address}"
+    with command(site, home, "get", servers, f"--tenant={home.name}", "--environment=prod", "-o", "json") as client:
+        assert client.wait() == 0
+        assert versions(client)[0]["entries"] == {"key": "one"}
+
+
+def test_tenantconfig_watch_ends_when_nobody_reads_it(site: Site, home: Home) -> None:
+    home.publish(1, {"key": "one"})
+    flags = [
+        f"--server={site.address}",
+        f"--ca={site.authority.ca_file}",
+        f"--token-file={site.token_file(home.token)}",
+    ]
+    arguments = [str(COMMAND), "watch", *flags, f"--tenant={home.name}", "--environment=prod", "-o", "json"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+        assert client.stdout
+        assert client.stderr
+        assert json.loads(client.stdout.readline())["revision"] == 1
+        client.stdout.close()
+        assert client.wait(TIMEOUT) == 1, "though there is no other version"
+        assert client.stderr.read() == b""
+
+
+def test_an_output_that_is_full_is_one_line(site: Site, home: Home) -> None:
+    home.publish(1, {"key": "one"})
+    flags = [
+        f"--server={site.address}",
+        f"--ca={site.authority.ca_file}",
+        f"--token-file={site.token_file(home.token)}",
+    ]
+    arguments = [str(COMMAND), "get", *flags, f"--tenant={home.name}", "--environment=prod"]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (1, "tenantconfig: cannot write to stdout: No space left on device\n")
 
 
 def test_a_token_file_that_vanishes_during_a_watch_is_one_line(site: Site, home: Home) -> None:

@@ -44,7 +44,10 @@ def test_its_files_are_for_their_owner_alone_and_nothing_else_is_left(cache: Las
         lambda saved: saved | {"entries": ENTRIES | {"key": "another"}},
         lambda saved: saved | {"digest": "0"},
         lambda saved: saved | {"revision": "many"},
+        lambda saved: saved | {"revision": 0},
+        lambda saved: saved | {"revision": 2**63},
         lambda saved: saved | {"entries": 5},
+        lambda saved: saved | {"entries": {"key": "\ud800"}},
         lambda saved: {},
         lambda saved: [],
     ],
@@ -54,8 +57,9 @@ def test_what_does_not_fit_its_digest_is_not_believed(cache: LastKnownGood, dama
     (file,) = cache.directory.iterdir()
     file.write_text(json.dumps(damage(json.loads(file.read_text()))))  # type: ignore[operator]
     assert cache.load(SCOPE) is None
-    file.write_bytes(b'{"half')
-    assert cache.load(SCOPE) is None
+    for damaged in (b'{"half', b'{"revision": 1e999}', b"[" * 100_000, b"", b"\xff"):
+        file.write_bytes(damaged)
+        assert cache.load(SCOPE) is None
 
 
 def test_what_was_withdrawn_is_dropped_once_and_again(cache: LastKnownGood) -> None:

@@ -72,6 +72,21 @@ def test_a_value_of_another_type_is_an_error_that_does_not_repeat_it(ready: Conf
         getattr(ready, getter)("text", 1)
 
 
+@pytest.mark.parametrize(
+    ("getter", "text"),
+    [
+        *(("get_int", text) for text in ("1_000", "\u0663", "1e3", "5.0", "0x1f", "", "true")),
+        *(("get_float", text) for text in ("NaN", "nan", "inf", "-Infinity", "1e400", "1_0", "")),
+        *(("get_bool", text) for text in ("True", "1", "yes", "")),
+        *(("get_json", text) for text in ("NaN", "[-Infinity]", "1e400", "[" * 100_000, "{'a': 1}", "")),
+    ],
+)
+def test_what_is_no_value_of_the_type_in_json_is_an_error(clock: Clock, getter: str, text: str) -> None:
+    made = config(clock, Snapshot(SCOPE, Version(1, digest({"odd": text})), {"odd": text}))
+    with pytest.raises(WrongType, match=r"^odd of scope acme/prod/_ is not "):
+        getattr(made, getter)("odd")
+
+
 def test_before_anything_came_there_is_nothing_to_trust(clock: Clock) -> None:
     made = config(clock)
     assert (made.state, made.staleness, dict(made), made.version) == (State.NOT_READY, None, {}, None)
@@ -99,6 +114,26 @@ def test_what_nobody_vouches_for_is_stale_and_after_the_grace_an_error(clock: Cl
     assert (ready.state, dict(ready)) == (State.ERROR, VALUES)
     ready.take(fresh(clock.now - 1000))
     assert (ready.state, ready.reason) == (State.READY, "")
+
+
+def test_a_newer_version_takes_no_trust_away(clock: Clock, ready: Config) -> None:
+    ready.take(changed(2))
+    assert (ready.state, ready.reason, ready.version) == (State.READY, "", Version(2, digest(VALUES)))
+    ready.take(Disconnected("UNAVAILABLE", "gone", lasting=False))
+    ready.take(changed(3))
+    assert (ready.state, ready.reason) == (State.STALE, "not verified yet")
+    clock.now += SILENCE_SECONDS + 1
+    ready.take(changed(4))
+    assert ready.state is State.STALE, "nobody has vouched for long"
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_scope_that_is_not_found_is_permitted_again(clock: Clock, held: bool) -> None:
+    made = config(clock, snapshot() if held else None)
+    made.take(Denied(SCOPE, "not yours"))
+    assert made.state is State.ERROR
+    made.take(Gone(SCOPE, False, NOW))
+    assert (made.state, made.reason) == (State.STALE if held else State.NOT_READY, "not found")
 
 
 def test_a_server_whose_news_are_old_does_not_make_a_config_ready(clock: Clock) -> None:

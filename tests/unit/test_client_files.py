@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -59,6 +61,47 @@ def test_everything_as_json_and_as_dotenv(tmp_path: Path) -> None:
     assert read == {"TENANT_MAX_ORDERS": "5", "_0TEXT": entries["0text"], "JSON": entries["json"]}
 
 
+def test_an_apostrophe_is_for_shells_and_for_readers_of_dotenv(tmp_path: Path) -> None:
+    directory = ConfigDirectory(tmp_path, env_name="all.env")
+    directory.write({"a": "it's", "b": 'say "it\'s"', "c": 'plain "$x"'})
+    assert (tmp_path / "all.env").read_text() == """A="it's"\nB='say "it'\\''s"'\nC='plain "$x"'\n"""
+
+
+@pytest.mark.parametrize("key", ["all.json", "all.env"])
+def test_a_key_does_not_take_the_place_of_the_file_with_everything(tmp_path: Path, key: str) -> None:
+    directory = ConfigDirectory(tmp_path / "config", "all.json", "all.env")
+    with pytest.raises(NoFileName, match=key):
+        directory.write({key: "x"})
+    assert not directory.root.exists()
+
+
+def test_a_link_to_elsewhere_with_the_name_of_a_key_is_replaced(directory: ConfigDirectory, tmp_path: Path) -> None:
+    directory.root.mkdir(parents=True)
+    (tmp_path / "elsewhere").write_text("theirs")
+    (directory.root / "a").symlink_to(tmp_path / "elsewhere")
+    directory.write({"a": "1"})
+    assert shown(directory.root) == {"a": "1"}
+    assert (tmp_path / "elsewhere").read_text() == "theirs"
+
+
+def test_what_a_process_that_was_killed_has_left_is_swept_away(directory: ConfigDirectory) -> None:
+    directory.sweep()
+    directory.write({"a": "1"})
+    (directory.root / "..left").mkdir()
+    (directory.root / "..left" / "a").write_text("0")
+    directory.sweep()
+    assert len(list(directory.root.iterdir())) == 3
+    assert shown(directory.root) == {"a": "1"}
+
+
+def test_files_are_utf8_whatever_the_locale_is(directory: ConfigDirectory) -> None:
+    write = f"ConfigDirectory(Path({str(directory.root)!r})).write({{'a': '\\u00fc\\r\\n'}})"
+    code = f"from tenantconfig.client.files import ConfigDirectory, Path; {write}"
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert (directory.root / "a").read_bytes() == "ü\r\n".encode()
+
+
 @pytest.mark.parametrize("key", ["", "..", "..data", "../x", "a/b", "a\0"])
 def test_a_key_that_leads_out_of_the_directory_is_refused_and_changes_nothing(
     directory: ConfigDirectory, key: str
@@ -77,7 +120,7 @@ def test_a_write_that_fails_leaves_the_former_version(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         directory.write({"a": "2"})
     assert shown(directory.root) == {"a": "1"}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -323,10 +324,12 @@ def test_problems_go_to_stdout_the_count_to_stderr(tmp_path: Path) -> None:
     assert result.stderr == "2 resources in 2 files: 2 problems, 1 other object ignored\n"
 
 
-def test_as_json(tmp_path: Path) -> None:
+def test_as_json_and_as_yaml(tmp_path: Path) -> None:
     result = run("-f", "-", "-o", "json", stdin=json.dumps(config(table(1), environment="")))
     assert result.exit_code == 1
     report = json.loads(result.stdout)
+    as_yaml = run("-f", "-", "-o", "yaml", stdin=json.dumps(config(table(1), environment="")))
+    assert (yaml.safe_load(as_yaml.stdout), as_yaml.exit_code) == (report, result.exit_code)
     assert report["problems"] == [
         {
             "file": "-",

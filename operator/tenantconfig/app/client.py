@@ -1,12 +1,14 @@
 """The client's commands: versions to stdout, everything else to stderr."""
 
 import asyncio
+import select
 import sys
 from contextlib import aclosing
 
 from tenantconfig.app import Failure
 from tenantconfig.client import (
     NO_CREDENTIALS,
+    NO_TRUST,
     Changed,
     Config,
     Connection,
@@ -23,6 +25,8 @@ from tenantconfig.client import (
 from tenantconfig.client.config import SILENCE_SECONDS
 from tenantconfig.client.printing import Printer, stale_note
 from tenantconfig.settings import ClientSettings
+
+STDOUT = 1
 
 
 def run_watch(settings: ClientSettings) -> None:
@@ -65,10 +69,11 @@ class _Console:
         self._config.take(event)
         match event:
             case Changed():
-                print(self._printer.changed(event), flush=True)
+                _print(self._printer.changed(event))
             case Gone():
-                print(self._printer.gone(event), flush=True)
+                _print(self._printer.gone(event))
             case Fresh():
+                _refuse_deaf()
                 self._note("; ".join(stale_note(each) for each in event.stale) or self._silence())
             case Denied():
                 raise Failure(event.reason)
@@ -92,10 +97,10 @@ class _Console:
 async def _get(settings: ClientSettings) -> None:
     event, stale = await get(_connection(settings), settings.scope)
     if isinstance(event, Changed):
-        print(Printer(settings.output).changed(event), flush=True)
+        _print(Printer(settings.output).changed(event))
     elif isinstance(event, Gone):
         if settings.output != "table":
-            print(Printer(settings.output).gone(event), flush=True)
+            _print(Printer(settings.output).gone(event))
         raise Failure(f"scope {settings.scope} {'was withdrawn' if event.withdrawn else 'is not found'}")
     elif isinstance(event, Disconnected):
         raise Failure(explain(event, settings))
@@ -103,11 +108,28 @@ async def _get(settings: ClientSettings) -> None:
         print(f"tenantconfig: {stale_note(stale)}", file=sys.stderr)
 
 
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Failure(f"cannot write to stdout: {error.strerror}") from None
+
+
+def _refuse_deaf() -> None:
+    """Raise BrokenPipeError when nobody reads stdout any more: the next version may be far away."""
+    reader = select.poll()
+    reader.register(STDOUT, 0)
+    if any(happened & select.POLLERR for _, happened in reader.poll(0)):
+        raise BrokenPipeError
+
+
 def explain(ended: Disconnected, settings: ClientSettings) -> str:
     """What went wrong with a stream, and what to do about it."""
     if ended.code == "UNAUTHENTICATED":
         return f"the server refuses the token in {settings.token_file}: {ended.detail}; renew the file"
-    if ended.code in {NO_CREDENTIALS, "PERMISSION_DENIED", "INVALID_ARGUMENT"}:
+    if ended.code in {NO_CREDENTIALS, NO_TRUST, "PERMISSION_DENIED", "INVALID_ARGUMENT"}:
         return ended.detail
     transport = "in plaintext" if settings.insecure else f"with TLS{f' (--ca {settings.ca})' if settings.ca else ''}"
     return f"no stream from {settings.server} {transport}: {ended.detail or ended.code}"

@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 
 from tenantconfig import isolation, kubeapi
 from tenantconfig.app import Failure
-from tenantconfig.client.stream import Connection, TokenUnusable
+from tenantconfig.client.stream import Connection, TokenUnusable, TrustUnusable
 from tenantconfig.errors import Reason, TenantConfigError, Transient
 from tenantconfig.isolation import Attempt, Guard, Outcome, Result, Series, Side
 from tenantconfig.kubeapi import KubeApi
@@ -57,14 +57,12 @@ async def _all(settings: IsolationSettings) -> list[Result]:
     connection = Connection(settings.server, settings.token_file, settings.ca, settings.insecure)
     try:
         token = connection.metadata()[0][1].removeprefix("Bearer ")
-        isolation.unsigned(token)
         channel = connection.channel(connection.servers[0])
-    except TokenUnusable as error:
+        isolation.unsigned(token)
+    except (TokenUnusable, TrustUnusable) as error:
         raise Failure(str(error)) from None
     except (TypeError, ValueError):
         raise Failure(f"token file {settings.token_file} holds no JWT, so no claim of it can be altered") from None
-    except OSError as error:
-        raise Failure(f"--ca {settings.ca} cannot be read: {error.strerror}") from None
     async with channel:
         cluster = await kubeapi.connect()
         try:

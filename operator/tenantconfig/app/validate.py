@@ -68,6 +68,8 @@ def _read(flag: str, files: Iterable[str]) -> Iterator[Document | Broken]:
 def _print(report: Report, output: str, files: int) -> None:
     if output == "json":
         print(json.dumps(asdict(report), ensure_ascii=False))
+    elif output == "yaml":
+        print(yaml.safe_dump(asdict(report), sort_keys=False, allow_unicode=True), end="")
     else:
         for problem in report.problems:
             print(problem)

@@ -17,13 +17,16 @@ from tenantconfig.client.config import Config, MissingKey, State, WrongType
 from tenantconfig.client.stream import Connection, get, watch
 from tenantconfig.client.sync import Client, connect
 from tenantconfig.client.view import (
+    FAILED,
     NO_CREDENTIALS,
+    NO_TRUST,
     Changed,
     Denied,
     Disconnected,
     Event,
     Fresh,
     Gone,
+    Refused,
     StaleScope,
     Unchanged,
     Validator,
@@ -32,7 +35,9 @@ from tenantconfig.client.view import (
 from tenantconfig.model import Scope
 
 __all__ = [
+    "FAILED",
     "NO_CREDENTIALS",
+    "NO_TRUST",
     "Change",
     "Changed",
     "Client",
@@ -45,6 +50,7 @@ __all__ = [
     "Gone",
     "MissingKey",
     "NotReady",
+    "Refused",
     "Scope",
     "StaleScope",
     "State",

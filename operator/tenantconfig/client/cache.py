@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tenantconfig.model import Scope, Snapshot, Version, digest
 
+LARGEST_REVISION = 2**63 - 1  # that the protocol can say
+
 
 @dataclass(frozen=True, slots=True)
 class LastKnownGood:
@@ -21,16 +23,18 @@ class LastKnownGood:
             saved = json.loads(self._file(scope).read_bytes())
             version = Version(int(saved["revision"]), str(saved["digest"]))
             entries = {str(key): str(text) for key, text in saved["entries"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            good = 0 < version.revision <= LARGEST_REVISION and digest(entries) == version.digest
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
-        return Snapshot(scope, version, entries) if digest(entries) == version.digest else None
+        return Snapshot(scope, version, entries) if good else None
 
     def save(self, snapshot: Snapshot) -> None:
         """Raises OSError."""
         file, version = self._file(snapshot.scope), snapshot.version
         content = {"revision": version.revision, "digest": version.digest, "entries": dict(snapshot.entries)}
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.directory, prefix=".", delete=False) as new:  # of mode 0600
+        # Of mode 0600; UTF-8 whatever the locale is.
+        with tempfile.NamedTemporaryFile("w", dir=self.directory, prefix=".", delete=False, encoding="utf-8") as new:
             try:
                 json.dump(content, new, ensure_ascii=False)
                 new.flush()

@@ -10,13 +10,14 @@ is an ERROR at once.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, Unchanged
+from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, Refused, Unchanged
 from tenantconfig.model import Scope, Snapshot, Version
 
 SILENCE_SECONDS = 10.0  # the controller vouches every 2 s, and heartbeats come every 4 s at the latest
@@ -95,11 +96,11 @@ class Config(Mapping[str, str]):
 
     def get_int(self, key: str, default: int | None = None) -> int:
         """An integer. Raises MissingKey without a default, and WrongType."""
-        return self._typed(key, default, int, "an integer")
+        return self._typed(key, default, _integer, "an integer")
 
     def get_float(self, key: str, default: float | None = None) -> float:
         """A number. Raises MissingKey without a default, and WrongType."""
-        return self._typed(key, default, float, "a number")
+        return self._typed(key, default, _number, "a number")
 
     def get_bool(self, key: str, default: bool | None = None) -> bool:
         """`true` or `false`. Raises MissingKey without a default, and WrongType."""
@@ -107,7 +108,7 @@ class Config(Mapping[str, str]):
 
     def get_json(self, key: str, default: Any = None) -> Any:
         """Whatever JSON the value is. Raises MissingKey without a default, and WrongType."""
-        return self._typed(key, default, json.loads, "JSON")
+        return self._typed(key, default, _json, "JSON")
 
     def _typed(self, key: str, default: T | None, convert: Callable[[str], T], what: str) -> T:
         text = self._entries.get(key)
@@ -117,7 +118,7 @@ class Config(Mapping[str, str]):
             return default  # type: ignore[return-value]  # or the line before has raised
         try:
             return convert(text)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             raise WrongType(f"{key} of scope {self.scope} is not {what}") from None
 
     @property
@@ -156,11 +157,14 @@ class Config(Mapping[str, str]):
         """What an event of the stream means for this scope."""
         match event:
             case Changed(snapshot=snapshot) if snapshot.scope == self.scope:
-                self.snapshot, self._lasting, self.reason = snapshot, False, "not verified yet"
+                # What was verified stays so with a newer version.
+                self.snapshot, self._lasting, self.reason = snapshot, False, self.reason and "not verified yet"
+            case Refused(scope=scope, error=error, version=version) if scope == self.scope:
+                self._lasting, self.reason = False, f"revision {version.revision} was refused: {error}"
             case Unchanged(scope=scope) if scope == self.scope:
                 self._lasting, self.reason = False, "not verified yet"
             case Gone(scope=scope, withdrawn=withdrawn) if scope == self.scope:
-                self.reason = "withdrawn" if withdrawn else "not found"
+                self._lasting, self.reason = False, "withdrawn" if withdrawn else "not found"
                 self.snapshot = None if withdrawn else self.snapshot
             case Denied(scope=scope, reason=reason) if scope == self.scope:
                 self._lasting, self.reason = True, reason
@@ -182,3 +186,26 @@ class Config(Mapping[str, str]):
         late = self._wall_clock() - heartbeat.as_of.astimezone(UTC).timestamp()
         self._verified = self._clock() - (late if late > SKEW_SECONDS else 0.0)
         self.reason = ""
+
+
+def _integer(text: str) -> int:
+    return int(_plain(text))
+
+
+def _number(text: str) -> float:
+    number = float(_plain(text))
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _plain(text: str) -> str:
+    """A text in which Python sees no more digits than JSON does."""
+    if "_" in text or not text.isascii():
+        raise ValueError
+    return text
+
+
+def _json(text: str) -> Any:
+    """As the standard says: Python takes NaN and numbers beyond its range too."""
+    return json.loads(text, parse_constant=_number, parse_float=_number)

@@ -37,7 +37,7 @@ class ConfigDirectory:
         new = Path(tempfile.mkdtemp(prefix="..", dir=self.root))
         try:
             for name, text in files.items():
-                (new / name).write_text(text)
+                (new / name).write_bytes(text.encode())
                 (new / name).chmod(FILE_MODE)
             new.chmod(DIRECTORY_MODE)
             _point(self.root / DATA, new.name)
@@ -48,9 +48,23 @@ class ConfigDirectory:
         if former:
             shutil.rmtree(self.root / former, ignore_errors=True)
 
-    def _files(self, entries: Mapping[str, str]) -> dict[str, str]:
+    def refuse(self, entries: Mapping[str, str]) -> None:
+        """Raise NoFileName for a key that cannot have a file of its own here."""
         for key in entries:
             refuse_name(key)
+            if key in {self.json_name, self.env_name}:
+                raise NoFileName(f"the key {key!r} has the name of the file with everything")
+
+    def sweep(self) -> None:
+        """Remove what a process that was killed has left of other versions."""
+        if self.root.is_dir():
+            current = self._current()
+            for each in self.root.glob("..*"):
+                if each.is_dir() and not each.is_symlink() and each.name != current:
+                    shutil.rmtree(each, ignore_errors=True)
+
+    def _files(self, entries: Mapping[str, str]) -> dict[str, str]:
+        self.refuse(entries)
         files = dict(entries)
         if self.json_name:
             files[self.json_name] = json.dumps(dict(entries), ensure_ascii=False, sort_keys=True, indent=2) + "\n"
@@ -64,9 +78,9 @@ class ConfigDirectory:
 
     def _link(self, files: Mapping[str, str]) -> None:
         for name in files:
-            link = self.root / name
-            if not link.is_symlink():
-                _point(link, f"{DATA}/{name}")
+            link, target = self.root / name, f"{DATA}/{name}"
+            if not link.is_symlink() or str(link.readlink()) != target:
+                _point(link, target)
         for each in self.root.iterdir():
             ours = each.is_symlink() and each.readlink().parts[:1] == (DATA,)
             if ours and each.name not in files:
@@ -94,5 +108,7 @@ def _variable(key: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text as dotenv readers and shells take it, on one line where it can be."""
+    """The text as shells take it, and readers of dotenv too unless it has apostrophes among other quotes."""
+    if "'" in text and not set(text) & set('"\\$`'):
+        return f'"{text}"'
     return "'" + text.replace("'", "'\\''") + "'"

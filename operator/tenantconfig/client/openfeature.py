@@ -25,8 +25,9 @@ Object = Sequence[FlagValueType] | Mapping[str, FlagValueType]
 
 
 class TenantConfigProvider(AbstractProvider):
-    """Evaluates flags from a client's one scope. It opens the client when OpenFeature initialises it, and closes it.
+    """Evaluates flags from a client's one scope.
 
+    It opens the client when OpenFeature initialises it, and closes it; one that is open already it leaves open.
     `timeout` is how long it waits for the first values, in seconds.
     """
 
@@ -35,17 +36,20 @@ class TenantConfigProvider(AbstractProvider):
         self._client = client
         self._timeout = timeout
         self._stop: list[Callable[[], None]] = []
+        self._opened = False
 
     def get_metadata(self) -> Metadata:
         return Metadata("tenantconfig")
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:
         """Raises NotReady."""
-        self._client.__enter__()
+        if not self._client.is_open:
+            self._client.__enter__()
+            self._opened = True
         try:
             self._client.wait_ready(self._timeout)
         except BaseException:
-            self._client.close()
+            self._close()
             raise
         self._stop = [self._client.on_change(self._changed), self._client.on_state(self._state)]
 
@@ -53,7 +57,12 @@ class TenantConfigProvider(AbstractProvider):
         for stop in self._stop:
             stop()
         self._stop = []
-        self._client.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._opened:
+            self._client.close()
+            self._opened = False
 
     def resolve_boolean_details(
         self, flag_key: str, default_value: bool, evaluation_context: EvaluationContext | None = None

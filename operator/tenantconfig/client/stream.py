@@ -1,7 +1,7 @@
 """Streams to a watch server, for as long as the caller listens.
 
-A stream that ends is opened again after a jittered back-off, with the token read
-afresh, from what is held. The caller hears of it and decides when to give up.
+A stream that ends is opened again after a jittered back-off, with the token and the
+CA read afresh, from what is held. The caller hears of it and decides when to give up.
 Calls are cancelled in so many words: an abandoned one would stay open.
 """
 
@@ -9,7 +9,7 @@ import asyncio
 import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import cycle
@@ -22,7 +22,9 @@ import grpc.aio
 from tenantconfig.backoff import delay
 from tenantconfig.client.view import (
     NO_CREDENTIALS,
+    NO_TRUST,
     Changed,
+    Denied,
     Disconnected,
     Event,
     Gone,
@@ -57,6 +59,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Channels of one process would share a connection, and a token's end would not be theirs alone.
     ("grpc.use_local_subchannel_pool", 1),
 )
+PEM = b"-----BEGIN CERTIFICATE-----"
 TOKEN = re.compile(rb"[!-~]+")  # what gRPC takes as metadata, without spaces
 WATCH = "/tenantconfig.watch.v1.WatchService/Watch"
 GET_SNAPSHOT = "/tenantconfig.watch.v1.WatchService/GetSnapshot"
@@ -68,24 +71,28 @@ class TokenUnusable(Exception):
     """The token file holds no token; the message says what is wrong with it."""
 
 
+class TrustUnusable(Exception):
+    """The CA file holds no certificate; the message says what is wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """How to reach a watch server."""
 
     server: str  # HOST:PORT, or several with commas between them
     token_file: Path  # read again for each stream
-    ca_file: Path | None = None  # None: what the system trusts
+    ca_file: Path | None = None  # read again for each stream; None: what the system trusts
     insecure: bool = False  # no TLS
 
     @property
     def servers(self) -> Sequence[str]:
-        return [part.strip() for part in self.server.split(",")]
+        return [part.strip() for part in self.server.split(",") if part.strip()]
 
     def channel(self, server: str) -> grpc.aio.Channel:
-        """Raises OSError when the CA file cannot be read."""
+        """Raises TrustUnusable."""
         if self.insecure:
             return grpc.aio.insecure_channel(server, options=OPTIONS)
-        roots = self.ca_file.read_bytes() if self.ca_file else None
+        roots = _certificates(self.ca_file) if self.ca_file else None
         return grpc.aio.secure_channel(server, grpc.ssl_channel_credentials(roots), options=OPTIONS)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -99,6 +106,16 @@ class Connection:
         return (("authorization", f"Bearer {token.decode()}"),)
 
 
+def _certificates(file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise TrustUnusable(f"CA file {file} cannot be read: {error.strerror}") from None
+    if PEM not in content:
+        raise TrustUnusable(f"CA file {file} does not hold a certificate: PEM is wanted")
+    return content
+
+
 class _Silent(Exception):
     """Nothing came for too long."""
 
@@ -106,28 +123,50 @@ class _Silent(Exception):
 async def watch(connection: Connection, view: View) -> AsyncGenerator[Event, None]:
     """What happens to the scopes of a view, from what it holds on; never ends by itself. Close it after use."""
     failures = 0
-    async with AsyncExitStack() as stack:
-        channels = [await stack.enter_async_context(connection.channel(server)) for server in connection.servers]
-        for channel in cycle(channels):
-            try:
-                last_token = connection.metadata()
-                async with _opened(channel, last_token) as call:
-                    async for event in _events(call, view):
-                        failures = 0
-                        yield event
-                ended = Disconnected("OK", "the server ended the stream", lasting=False)
-            except grpc.aio.AioRpcError as error:
-                ended = _disconnected(error, renewed=_renewed(connection, last_token))
-            except TokenUnusable as error:
-                ended = Disconnected(NO_CREDENTIALS, str(error), lasting=True)
-            except _Silent:
-                ended = Disconnected("DEADLINE_EXCEEDED", f"silent for {SILENCE_SECONDS:g} s", lasting=False)
-            failures += 1
-            yield ended
-            await asyncio.sleep(back_off(failures))
+    for server in cycle(connection.servers):
+        denied: Denied | None = None
+        try:
+            last_token = connection.metadata()
+            async with aclosing(_stream(connection, server, last_token, view)) as events:
+                async for event in events:
+                    failures = 0
+                    yield event
+            ended = Disconnected("OK", "the server ended the stream", lasting=False)
+        except grpc.aio.AioRpcError as error:
+            denied = _turned_away(error, view)
+            ended = _disconnected(error, otherwise=denied is not None or _renewed(connection, last_token, error))
+        except TokenUnusable as error:
+            ended = Disconnected(NO_CREDENTIALS, str(error), lasting=True)
+        except TrustUnusable as error:
+            ended = Disconnected(NO_TRUST, str(error), lasting=True)
+        except _Silent:
+            ended = Disconnected("DEADLINE_EXCEEDED", f"silent for {SILENCE_SECONDS:g} s", lasting=False)
+        failures += 1
+        if denied:
+            yield denied
+        yield ended
+        await asyncio.sleep(back_off(failures))
 
 
-def _renewed(connection: Connection, last_token: tuple[tuple[str, str], ...]) -> bool:
+async def _stream(
+    connection: Connection, server: str, metadata: tuple[tuple[str, str], ...], view: View
+) -> AsyncGenerator[Event, None]:
+    """One stream, over a channel of its own: nothing of it is left when it has ended."""
+    async with connection.channel(server) as channel, _opened(channel, metadata) as call:
+        async for event in _events(call, view):
+            yield event
+
+
+def _turned_away(error: grpc.aio.AioRpcError, view: View) -> Denied | None:
+    """The scope because of which the stream ended, if the next one may do without it."""
+    refused = error.code() is grpc.StatusCode.PERMISSION_DENIED
+    return view.turned_away(error.details() or "") if refused else None
+
+
+def _renewed(connection: Connection, last_token: tuple[tuple[str, str], ...], error: grpc.aio.AioRpcError) -> bool:
+    """Whether the token was refused, and there is another one by now."""
+    if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+        return False
     try:
         return connection.metadata() != last_token
     except TokenUnusable:
@@ -183,10 +222,10 @@ async def _raise_status(call: Call) -> None:
         raise grpc.aio.AioRpcError(code, metadata, metadata, details=await call.details())
 
 
-def _disconnected(error: grpc.aio.AioRpcError, *, renewed: bool) -> Disconnected:
+def _disconnected(error: grpc.aio.AioRpcError, *, otherwise: bool = False) -> Disconnected:
+    """How a stream ended; `otherwise`: the next one will not ask for the same in the same way."""
     code = error.code()
-    lasting = code in LASTING and not (code is grpc.StatusCode.UNAUTHENTICATED and renewed)
-    return Disconnected(code.name, error.details() or "", lasting)
+    return Disconnected(code.name, error.details() or "", lasting=code in LASTING and not otherwise)
 
 
 def back_off(failures: int, spread: Callable[[], float] = random.random) -> float:
@@ -194,21 +233,37 @@ def back_off(failures: int, spread: Callable[[], float] = random.random) -> floa
     return delay(failures, FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS, spread)
 
 
-async def get(
-    connection: Connection, scope: Scope
-) -> tuple[Changed | Unchanged | Gone | Disconnected, StaleScope | None]:
-    """A scope as it is now, and whether that may not be the latest."""
-    async with connection.channel(connection.servers[0]) as channel:
-        method = channel.unary_unary(
-            GET_SNAPSHOT, pb.GetSnapshotRequest.SerializeToString, pb.GetSnapshotResponse.FromString
-        )
-        request = pb.GetSnapshotRequest(scope=codec.write_scope(scope))
-        try:
+Answer = tuple[Changed | Unchanged | Gone | Disconnected, StaleScope | None]
+
+
+async def get(connection: Connection, scope: Scope) -> Answer:
+    """A scope as it is now, and whether that may not be the latest: from the first server that has an answer."""
+    for server in connection.servers:
+        answer = await _get(connection, server, scope)
+        if not isinstance(answer[0], Disconnected) or answer[0].lasting:
+            break
+    return answer
+
+
+async def _get(connection: Connection, server: str, scope: Scope) -> Answer:
+    try:
+        async with connection.channel(server) as channel:
+            method = channel.unary_unary(
+                GET_SNAPSHOT, pb.GetSnapshotRequest.SerializeToString, pb.GetSnapshotResponse.FromString
+            )
+            request = pb.GetSnapshotRequest(scope=codec.write_scope(scope))
             response = await method(request, metadata=connection.metadata(), timeout=CALL_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            return _disconnected(error, renewed=False), None
-        except TokenUnusable as error:
-            return Disconnected(NO_CREDENTIALS, str(error), lasting=True), None
+    except grpc.aio.AioRpcError as error:
+        return _disconnected(error), None
+    except TokenUnusable as error:
+        return Disconnected(NO_CREDENTIALS, str(error), lasting=True), None
+    except TrustUnusable as error:
+        return Disconnected(NO_TRUST, str(error), lasting=True), None
+    return _read(scope, response)
+
+
+def _read(scope: Scope, response: pb.GetSnapshotResponse) -> Answer:
+    """What the answer means."""
     stale = read_stale(response.stale) if response.HasField("stale") else None
     now = datetime.now(UTC)
     if response.WhichOneof("response") == "snapshot":

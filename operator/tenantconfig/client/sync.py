@@ -8,12 +8,13 @@ with connect("watch-server:8443", Scope("acme", "prod"), token_file=…, ca_file
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tenantconfig.client import aio
-from tenantconfig.client.aio import OnChange, OnState
+from tenantconfig.client.aio import NotReady, OnChange, OnState
 from tenantconfig.client.config import Config
 from tenantconfig.model import Scope
 
@@ -28,7 +29,7 @@ def connect(server: str, scopes: Scope | Iterable[Scope], **options: Any) -> "Cl
 
 
 class Client:
-    """See `connect`. Callbacks run in the client's thread: they hold up later ones, and nothing else."""
+    """See `connect`. Callbacks run in the client's own thread: one that takes long holds the client up."""
 
     def __init__(self, made: Callable[[], aio.Client]) -> None:
         self._client = made()
@@ -46,7 +47,14 @@ class Client:
         """The scope's, if it is the only one."""
         return self._client.config
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it follows its scopes."""
+        return self._loop is not None
+
     def __enter__(self) -> Self:
+        if self.is_open:
+            raise RuntimeError("the client is open already")
         opened: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(opened)), name=THREAD, daemon=True)
         self._thread.start()
@@ -59,11 +67,17 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End the stream and the thread; the configs keep their values, and go stale."""
-        if self._loop and self._thread:
-            self._loop.call_soon_threadsafe(self._closing.set)
-            self._thread.join()
-            self._loop = self._thread = None
+        """End the stream and the thread; the configs keep their values, and go stale.
+
+        In a callback it returns at once, and the end comes after the callback's.
+        """
+        loop, thread = self._loop, self._thread
+        if loop and thread:
+            with suppress(RuntimeError):  # the loop has ended already: a callback closed the client
+                loop.call_soon_threadsafe(self._closing.set)
+            if thread is not threading.current_thread():
+                thread.join()
+                self._loop = self._thread = None
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Until there are values for every scope. Raises NotReady when there are none in time, or cannot be."""
@@ -81,7 +95,13 @@ class Client:
         if self._loop is None:
             coroutine.close()
             raise RuntimeError("the client is not open: use it in a `with` block")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        if self._thread is threading.current_thread():
+            coroutine.close()
+            raise RuntimeError("a callback cannot wait for the client: both run in the same thread")
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        except CancelledError:
+            raise NotReady("the client was closed") from None
 
     async def _serve(self, opened: "Future[None]") -> None:
         """What the thread does, until the client is closed."""

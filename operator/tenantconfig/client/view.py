@@ -9,12 +9,16 @@ is held is stale, whatever the server knows of it.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from tenantconfig.model import Scope, Snapshot, Version, digest
 from tenantconfig.watch.v1 import codec
 from tenantconfig.watch.v1 import watch_pb2 as pb
 
 NO_CREDENTIALS = "NO_CREDENTIALS"  # there was no token to ask with
+NO_TRUST = "NO_TRUST"  # there was nothing to tell the server by
+FAILED = "FAILED"  # the client itself
+LONGEST_ERROR = 1000  # characters; the server keeps no more
 
 # Why what is held of a scope is not what the server has; beside the server's own reasons.
 UNANSWERED = "UNANSWERED"  # the stream has not said yet what the latest is
@@ -37,6 +41,15 @@ class Changed:
 
     snapshot: Snapshot
     received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The validator does not take a version; what was held stays."""
+
+    scope: Scope
+    version: Version
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +89,12 @@ class Fresh:
 class Disconnected:
     """The stream ended; it will be opened again."""
 
-    code: str  # the gRPC status, or NO_CREDENTIALS
+    code: str  # the gRPC status, NO_CREDENTIALS, NO_TRUST or FAILED
     detail: str
     lasting: bool  # opening it again will not help until somebody does something
 
 
-Event = Changed | Unchanged | Gone | Denied | Fresh | Disconnected
+Event = Changed | Refused | Unchanged | Gone | Denied | Fresh | Disconnected
 
 
 # Gets a scope and its new entries; returns why they cannot be used, or an empty text.
@@ -100,11 +113,12 @@ class View:
         held: Mapping[Scope, Snapshot] = NOTHING_HELD,
         validator: Validator | None = None,
     ) -> None:
-        self._scopes = tuple(scopes)
-        self._subscriber = subscriber
+        self._scopes = self._asked = tuple(scopes)  # the latter in the order in which the last stream asked for them
+        self._subscriber = sendable(subscriber)
         self._validator = validator
         self._held = dict(held)
         self._doubts = dict.fromkeys(self._scopes, UNANSWERED)
+        self._denied: set[Scope] = set()
         self._withdrawn: dict[Scope, int] = {}  # the revision that was dropped: a server that lags may still serve it
 
     @property
@@ -112,9 +126,20 @@ class View:
         return self._held
 
     def opening(self) -> list[pb.WatchRequest]:
-        """What to say at the beginning of a stream: resume from what is held."""
+        """What to say at the beginning of a stream: resume from what is held.
+
+        A stream ends if the first scope that it asks for is denied: those that were before come last.
+        """
         self._doubts = dict.fromkeys(self._scopes, UNANSWERED)
-        return [self._subscribe(scope, self._held.get(scope)) for scope in self._scopes]
+        self._asked = tuple(sorted(self._scopes, key=self._denied.__contains__))
+        return [self._subscribe(scope, self._held.get(scope)) for scope in self._asked]
+
+    def turned_away(self, reason: str) -> Denied | None:
+        """What it means that a stream was ended because its first scope is denied; None if no other one is left."""
+        first, *others = self._asked
+        self._denied.add(first)
+        self._scopes = (*others, first)
+        return None if self._denied.issuperset(others) else Denied(first, reason)
 
     def take(self, response: pb.WatchResponse, now: datetime) -> tuple[Event | None, list[pb.WatchRequest]]:
         """What a message means, and what to answer."""
@@ -127,10 +152,12 @@ class View:
             return self._absent(response.absent, now), []
         if kind == "current":
             scope = codec.scope_of(response.current.scope)
-            self._doubts.pop(scope, None)
+            self._answered(scope)
             return Unchanged(scope, Version(response.current.version.revision, response.current.version.digest)), []
         if kind == "denied":
-            return Denied(codec.scope_of(response.denied.scope), response.denied.reason), []
+            scope = codec.scope_of(response.denied.scope)
+            self._denied.add(scope)
+            return Denied(scope, response.denied.reason), []
         if kind == "heartbeat":
             return self._fresh(response.heartbeat), []
         return None, []
@@ -139,6 +166,7 @@ class View:
         self, snapshot: Snapshot, now: datetime, *, whole: bool = True
     ) -> tuple[Event | None, list[pb.WatchRequest]]:
         scope, held = snapshot.scope, self._held.get(snapshot.scope)
+        self._denied.discard(scope)
         self._doubts[scope] = REFUSED
         if digest(snapshot.entries) != snapshot.version.digest:
             refusal = _acknowledge(snapshot, "the digest does not match the entries")
@@ -152,7 +180,7 @@ class View:
             del self._doubts[scope]
             return None, [_acknowledge(snapshot, "")]
         if error := self._refusal(snapshot):
-            return None, [_acknowledge(snapshot, error)]
+            return Refused(scope, snapshot.version, error), [_acknowledge(snapshot, error)]
         del self._doubts[scope]
         self._held[scope] = snapshot
         return Changed(snapshot, now), [_acknowledge(snapshot, "")]
@@ -161,9 +189,10 @@ class View:
         if self._validator is None:
             return ""
         try:
-            return self._validator(snapshot.scope, snapshot.entries)
-        except Exception as error:  # what it says may quote a value
-            return f"the validator failed with {type(error).__name__}"
+            error = self._validator(snapshot.scope, MappingProxyType(snapshot.entries))
+        except Exception as failure:  # what it says may quote a value
+            return f"the validator failed with {type(failure).__name__}"
+        return sendable(str(error))[:LONGEST_ERROR] if error else ""
 
     def _delta(self, delta: pb.Delta, now: datetime) -> tuple[Event | None, list[pb.WatchRequest]]:
         scope = codec.scope_of(delta.scope)
@@ -176,6 +205,7 @@ class View:
     def _absent(self, absent: pb.Absent, now: datetime) -> Event:
         scope = codec.scope_of(absent.scope)
         withdrawn = absent.reason == pb.ABSENT_REASON_WITHDRAWN
+        self._denied.discard(scope)
         self._doubts[scope] = NOT_FOUND
         if withdrawn and (held := self._held.pop(scope, None)):
             self._withdrawn[scope] = held.version.revision
@@ -185,6 +215,10 @@ class View:
         as_of = codec.read_time(heartbeat.fresh_as_of) if heartbeat.HasField("fresh_as_of") else None
         doubts = [StaleScope(scope, why, None) for scope, why in self._doubts.items() if scope in self._held]
         return Fresh(as_of, (*(read_stale(each) for each in heartbeat.stale), *doubts))
+
+    def _answered(self, scope: Scope) -> None:
+        self._denied.discard(scope)
+        self._doubts.pop(scope, None)
 
     def _subscribe(self, scope: Scope, held: Snapshot | None) -> pb.WatchRequest:
         known = codec.write_version(held.version) if held else None
@@ -196,6 +230,11 @@ def _acknowledge(snapshot: Snapshot, error: str) -> pb.WatchRequest:
     """An acknowledgement; a refusal if there is an error."""
     scope, version = codec.write_scope(snapshot.scope), codec.write_version(snapshot.version)
     return pb.WatchRequest(acknowledge=pb.Acknowledge(scope=scope, version=version, error=error))
+
+
+def sendable(text: str) -> str:
+    """The text without what UTF-8 cannot say."""
+    return text.encode(errors="replace").decode()
 
 
 def read_stale(message: pb.StaleScope) -> StaleScope:
