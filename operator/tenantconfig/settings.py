@@ -11,7 +11,7 @@ from tenantconfig.isolation import parse_scope
 from tenantconfig.model import OPERATOR_NAMESPACE, Scope
 
 PREFIX = "TENANTCONFIG_"
-FILE_NAME = r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$"
+FILE_NAME = r"^(\.?[A-Za-z0-9_-][A-Za-z0-9._-]*)?$"
 
 
 class SettingsInvalid(Exception):
@@ -28,7 +28,7 @@ class ControllerSettings(Settings):
     """`tenantconfig controller`."""
 
     lease_namespace: str = OPERATOR_NAMESPACE
-    refresh_queue_url: str = Field(default="", pattern=r"^(https?://.+)?$")
+    refresh_queue_url: str = Field(default="", pattern=r"^(https?://.+)?$", description="the queue's URL")
     sweep_seconds: float = Field(default=600.0, ge=0)
     stale_seconds: float = Field(default=60.0, ge=0)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
@@ -94,12 +94,12 @@ class AgentSettings(SubscriberSettings):
     """`tenantconfig agent`."""
 
     directory: Path
-    json_file: str = Field(default="", pattern=FILE_NAME)
-    env_file: str = Field(default="", pattern=FILE_NAME)
+    json_file: str = Field(default="", pattern=FILE_NAME, description="a file's name, without a directory")
+    env_file: str = Field(default="", pattern=FILE_NAME, description="a file's name, without a directory")
     cache: Path | None = None
-    listen: str = Field(default="127.0.0.1:9110", pattern=r"^[^:]*:\d+$")
-    notify_url: str = Field(default="", pattern=r"^(https?://.*)?$")
-    signal: str = Field(default="", pattern=r"^(SIG[A-Z0-9]+)?$")
+    listen: str = Field(default="127.0.0.1:9110", pattern=r"^[^:]*:\d+$", description="HOST:PORT")
+    notify_url: str = Field(default="", pattern=r"^(https?://.*)?$", description="a URL of http or https")
+    signal: str = Field(default="", pattern=r"^(SIG[A-Z0-9]+)?$", description="a signal's name, such as SIGHUP")
     pid_file: Path | None = None
     grace: float = Field(default=60.0, gt=0)
 
@@ -146,13 +146,15 @@ def load(kind: type[S], **flags: Any) -> S:
     try:
         return kind(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise SettingsInvalid("; ".join(_explain(problem) for problem in error.errors())) from None
+        raise SettingsInvalid("; ".join(_explain(kind, problem) for problem in error.errors())) from None
 
 
-def _explain(problem: Any) -> str:
+def _explain(kind: type[Settings], problem: Any) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not problem["loc"]:
         return message
     name = str(problem["loc"][0])
+    if problem["type"] == "string_pattern_mismatch":
+        message = f"is to be {kind.model_fields[name].description}"
     what = "is required" if problem["type"] == "missing" else message
     return f"--{name.replace('_', '-')} (or {PREFIX}{name.upper()}) {what}"

@@ -268,6 +268,13 @@ def test_a_callback_is_stopped_once_and_for_all_and_leaves_its_like(home: Home, 
     assert len(heard) == 1
 
 
+def test_a_callback_that_nobody_would_await_is_refused(client: Client) -> None:
+    async def callback(_: object) -> None: ...
+
+    with pytest.raises(TypeError, match="a plain function"):
+        client.on_change(callback)  # type: ignore[arg-type]
+
+
 def test_a_client_is_opened_once_at_a_time_and_again_after_it_was_closed(site: Site, home: Home) -> None:
     client = connect(site.address, home.scope, **options(site, home))
     with client:

@@ -75,6 +75,14 @@ def test_a_key_does_not_take_the_place_of_the_file_with_everything(tmp_path: Pat
     assert not directory.root.exists()
 
 
+def test_two_keys_are_not_one_variable(tmp_path: Path) -> None:
+    entries = {"a.b": "1", "a_b": "2"}
+    with pytest.raises(NoFileName, match=r"'a.b' and 'a_b' are both A_B in \.env"):
+        ConfigDirectory(tmp_path, env_name=".env").write(entries)
+    ConfigDirectory(tmp_path, json_name="all.json").write(entries)
+    assert (tmp_path / "a.b").read_text() == "1"
+
+
 def test_a_link_to_elsewhere_with_the_name_of_a_key_is_replaced(directory: ConfigDirectory, tmp_path: Path) -> None:
     directory.root.mkdir(parents=True)
     (tmp_path / "elsewhere").write_text("theirs")

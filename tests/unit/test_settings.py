@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from tenantconfig.cli import main
-from tenantconfig.settings import ClientSettings, SettingsInvalid, WatchServerSettings, load
+from tenantconfig.settings import AgentSettings, ClientSettings, SettingsInvalid, WatchServerSettings, load
 
 
 def test_flags_win_over_variables_and_these_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,6 +41,26 @@ def test_plaintext_only_when_asked_for(transport: dict[str, object]) -> None:
 def test_a_client_says_how_it_trusts_once() -> None:
     with pytest.raises(SettingsInvalid, match="not both"):
         load(ClientSettings, tenant="a", server="x:1", token_file=Path("t"), insecure=True, ca=Path("c"))
+
+
+AGENT = {"server": "x:1", "token_file": "/token", "tenant": "acme", "directory": "/config"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"listen": "9110"}, "--listen (or TENANTCONFIG_LISTEN) is to be HOST:PORT"),
+        ({"env_file": "a/b"}, "--env-file (or TENANTCONFIG_ENV_FILE) is to be a file's name, without a directory"),
+        ({"json_file": ".."}, "--json-file (or TENANTCONFIG_JSON_FILE) is to be a file's name, without a directory"),
+        ({"notify_url": "app:80"}, "--notify-url (or TENANTCONFIG_NOTIFY_URL) is to be a URL of http or https"),
+        ({"signal": "hup"}, "--signal (or TENANTCONFIG_SIGNAL) is to be a signal's name, such as SIGHUP"),
+    ],
+)
+def test_what_has_a_form_is_told_by_its_form(wrong: dict[str, str], message: str) -> None:
+    assert load(AgentSettings, **AGENT, env_file=".env").env_file == ".env"
+    with pytest.raises(SettingsInvalid) as invalid:
+        load(AgentSettings, **AGENT, **wrong)
+    assert str(invalid.value) == message
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ async with connect("watch-server:8443", Scope("acme", "prod"), token_file=…, c
 """
 
 import asyncio
+import inspect
 import logging
 import socket
 import weakref
@@ -268,7 +269,9 @@ class _Pending:
 
 
 def _registered(callbacks: dict[object, F], callback: F) -> Callable[[], None]:
-    """Add a callback; returns how to take it away, which may be done twice."""
+    """Add a callback; returns how to take it away. Raises TypeError for a coroutine function."""
+    if inspect.iscoroutinefunction(callback):
+        raise TypeError("a callback is a plain function: nobody would await it; iterate over `changes()` instead")
     key = object()
     callbacks[key] = callback
 

@@ -49,11 +49,15 @@ class ConfigDirectory:
             shutil.rmtree(self.root / former, ignore_errors=True)
 
     def refuse(self, entries: Mapping[str, str]) -> None:
-        """Raise NoFileName for a key that cannot have a file of its own here."""
-        for key in entries:
+        """Raise NoFileName for a key that cannot have a file, or a variable, of its own here."""
+        variables: dict[str, str] = {}
+        for key in sorted(entries):
             refuse_name(key)
             if key in {self.json_name, self.env_name}:
                 raise NoFileName(f"the key {key!r} has the name of the file with everything")
+            former = variables.setdefault(_variable(key), key)
+            if self.env_name and former != key:
+                raise NoFileName(f"the keys {former!r} and {key!r} are both {_variable(key)} in {self.env_name}")
 
     def sweep(self) -> None:
         """Remove what a process that was killed has left of other versions."""

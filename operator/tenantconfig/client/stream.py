@@ -54,7 +54,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     # The channel's own back-off, below ours: a server that is back is found at once.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.min_reconnect_backoff_ms", 3_000),  # also what a connection and its handshake may take
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # Channels of one process would share a connection, and a token's end would not be theirs alone.
     ("grpc.use_local_subchannel_pool", 1),
