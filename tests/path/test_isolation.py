@@ -368,7 +368,7 @@ def test_the_outcome_is_pushed_as_metrics(installed: System) -> None:
         ({"foreign-scope": "a/b/c/d"}, "is not TENANT[/ENVIRONMENT[/SERVICE]]", 2),
         ({"token-file": "/nowhere"}, "token file /nowhere cannot be read", 3),
         ({"token-file": "word"}, "word holds no JWT", 3),
-        ({"ca": "/nowhere"}, "--ca /nowhere cannot be read", 3),
+        ({"ca": "/nowhere"}, "CA file /nowhere cannot be read", 3),
         ({"push-gateway": "127.0.0.1:9"}, "--push-gateway 127.0.0.1:9 takes no metrics", 3),
     ],
 )
