@@ -9,6 +9,7 @@ for a while begins afresh. The same goes for a Seed that others delete.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from tenantconfig.conditions import STORES_SYNCED
 from tenantconfig.errors import Reason, Transient
 from tenantconfig.model import EntryStatus, Policy, State, TenantConfig
 from tenantconfig.ownwrites import OwnWrites
@@ -34,7 +35,7 @@ class Change:
 
 def changes(resource: TenantConfig, works: Iterable[Work], own: OwnWrites) -> list[Change]:
     """What others have changed, of all that the status records and the works have read."""
-    edited = resource.generation != resource.status.observed_generation
+    written = _written(resource)
     return [
         Change(each.key, each.policy, work.place.location.kind, work.place.location.id, mark)
         for work in works
@@ -44,7 +45,7 @@ def changes(resource: TenantConfig, works: Iterable[Work], own: OwnWrites) -> li
         for held in (work.contents.held.get(each.key),)
         for mark in (held.mark if held else "",)
         if (_changed(each, held, work) and not own.made(work.place.location, resource.scope, each.key, mark))
-        or (not edited and _made_again(each, held, work))
+        or (written and _made_again(each, held, work))
     ]
 
 
@@ -55,6 +56,14 @@ def _changed(recorded: EntryStatus, held: Held | None, work: Work) -> bool:
         return recorded.state is not State.MISSING
     ours = held.pristine and work.claim.made(held.owner)  # by a process that could not record it
     return held.mark != recorded.version and not ours
+
+
+def _written(resource: TenantConfig) -> bool:
+    """Whether what the resource says was in the stores: a pass that could write none of an edit has observed it too."""
+    status = resource.status
+    return status.observed_generation == resource.generation and any(
+        each.type == STORES_SYNCED and (each.status or each.reason == Reason.DRIFTED) for each in status.conditions
+    )
 
 
 def _made_again(recorded: EntryStatus, held: Held | None, work: Work) -> bool:

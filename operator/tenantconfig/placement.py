@@ -289,6 +289,8 @@ def entry_status(desired: Desired, work: Work, former: EntryStatus | None) -> En
     """Where one desired entry stands."""
     held, policy = work.held.get(desired.key), desired.policy
     state, message = State.SYNCED, ""
+    if work.unread and former:
+        policy = former.policy  # nothing has become ours, or nobody's, that was not read
     if held and _unreleased(desired, held, work):
         state, policy = (
             State.PENDING,

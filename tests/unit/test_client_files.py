@@ -51,6 +51,15 @@ def test_what_others_put_there_stays(directory: ConfigDirectory) -> None:
     assert shown(directory.root) == {"theirs": "theirs"}
 
 
+def test_a_key_whose_place_is_taken_leaves_nothing_behind_however_often_it_is_tried(directory: ConfigDirectory) -> None:
+    directory.write({"a": "1"})
+    (directory.root / "theirs").mkdir()
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            directory.write({"theirs": "2"})
+    assert len([each for each in directory.root.glob("..*") if each.is_dir() and not each.is_symlink()]) == 1
+
+
 def test_everything_as_json_and_as_dotenv(tmp_path: Path) -> None:
     directory = ConfigDirectory(tmp_path, "all.json", "all.env")
     entries = {"tenant.max-orders": "5", "0text": "it's $HOME\nand `x`", "json": '{"a":1}'}

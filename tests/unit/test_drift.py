@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from tenantconfig.drift import LONGEST_HOLD_SECONDS, QUIET_SECONDS, Holds, drifted, hold_seconds
+from tenantconfig.errors import Reason
 from tenantconfig.guard import Guard
 from tenantconfig.model import (
+    Condition,
     Entry,
     EntryStatus,
     Location,
@@ -115,6 +117,12 @@ class Scene:
         done = self.guard.applied(self.resource, [planned], seen)
         return bool(seen.waits), bool(done)
 
+    def observe(self, reason: Reason) -> None:
+        """The status tells of a pass over the resource as it is, and how it went."""
+        synced = Condition("StoresSynced", reason is Reason.READY, reason.value, "", self.resource.generation)
+        status = replace(self.resource.status, observed_generation=self.resource.generation, conditions=(synced,))
+        self.resource = replace(self.resource, status=status)
+
     def record(self, state: State = State.SYNCED) -> None:
         """The status as a pass has left it."""
         (entry,) = self.resource.status.entries
@@ -192,10 +200,22 @@ def test_what_others_make_again_is_a_change_though_its_version_is_ours_and_an_ed
     scene.text = "theirs"
     assert scene.turn() == (False, False), "the spec is another than the one that was written"
     scene = Scene()
-    scene.resource = replace(scene.resource, status=replace(scene.resource.status, observed_generation=1))
+    scene.observe(Reason.READY)
     scene.text = "theirs"
     assert scene.turn() == (False, True)
     assert (scene.guard.put_back["ssm"], scene.guard.foreign["ssm", Policy.ENFORCE]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("reason", "foreign"), [(Reason.SECRET_NOT_FOUND, 0), (Reason.TENANT_NOT_ALLOWED, 0), (Reason.DRIFTED, 1)]
+)
+def test_an_edit_that_could_not_be_written_at_first_is_no_change_by_others(reason: Reason, foreign: int) -> None:
+    """The status has observed it, and its entries are still those of the edit before."""
+    scene = Scene()
+    scene.observe(reason)
+    scene.text = "of the edit before, or theirs"
+    assert scene.turn() == (False, bool(foreign))
+    assert scene.guard.foreign["ssm", Policy.ENFORCE] == foreign
 
 
 def test_what_somebody_else_put_right_meanwhile_is_owed_no_longer() -> None:

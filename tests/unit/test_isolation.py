@@ -1,10 +1,14 @@
 """What an answer of the API server says of an attempt, and what all attempts together say."""
 
+from pathlib import Path
+
 import pytest
 
+from tenantconfig.app import isolation as app
 from tenantconfig.errors import AlreadyExists, Missing, Reason, Stalled, TenantConfigError, Transient
 from tenantconfig.isolation import Attempt, Guard, Outcome, Result, Side, attempts, exit_code, judged
 from tenantconfig.model import Scope
+from tenantconfig.settings import IsolationSettings
 
 NO_RIGHT = 'POST /x is forbidden: tenantconfigs is forbidden: User "me" cannot create resource "tenantconfigs"'
 BY_POLICY = "POST /x is forbidden: x is forbidden: ValidatingAdmissionPolicy '{}' with binding 'b' denied request: no"
@@ -84,3 +88,38 @@ def test_whatever_is_refused_by_something_else_than_rights_has_a_control_with_th
 )
 def test_the_worst_counts(outcomes: list[Outcome], code: int) -> None:
     assert exit_code([Result("it", outcome) for outcome in outcomes]) == code
+
+
+@pytest.mark.parametrize("gateway", ["127.0.0.1:port", "[::1", "127.0.0.1:9"])
+@pytest.mark.parametrize(("outcome", "code"), [(Outcome.REFUSED, 3), (Outcome.BREACH, 1)])
+def test_a_push_gateway_that_cannot_be_used_is_no_breach_and_hides_none(
+    gateway: str, outcome: Outcome, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def results(settings: IsolationSettings) -> list[Result]:
+        return [Result("it", outcome)]
+
+    monkeypatch.setattr(app, "_all", results)
+    assert app.run(settings(push_gateway=gateway)) == code
+    assert capsys.readouterr().err.startswith(f"tenantconfig: --push-gateway {gateway} takes no metrics: ")
+
+
+def test_a_defect_is_no_breach(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async def fail(settings: IsolationSettings) -> list[Result]:
+        raise RuntimeError("of ours")
+
+    monkeypatch.setattr(app, "_all", fail)
+    assert app.run(settings()) == 3
+    assert "RuntimeError: of ours" in capsys.readouterr().err
+
+
+def settings(push_gateway: str = "") -> IsolationSettings:
+    return IsolationSettings(
+        server="127.0.0.1:9",
+        insecure=True,
+        token_file=Path("/nowhere"),
+        tenant="one",
+        namespace="one",
+        foreign_scope="other",
+        foreign_namespace="other",
+        push_gateway=push_gateway,
+    )

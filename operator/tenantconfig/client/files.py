@@ -44,9 +44,11 @@ class ConfigDirectory:
         except BaseException:
             shutil.rmtree(new)
             raise
-        self._link(files)
-        if former:
-            shutil.rmtree(self.root / former, ignore_errors=True)
+        try:
+            self._link(files)
+        finally:
+            if former:
+                shutil.rmtree(self.root / former, ignore_errors=True)
 
     def refuse(self, entries: Mapping[str, str]) -> None:
         """Raise NoFileName for a key that cannot have a file, or a variable, of its own here."""

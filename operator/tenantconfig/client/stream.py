@@ -143,6 +143,7 @@ async def watch(connection: Connection, view: View) -> AsyncGenerator[Event, Non
             ended = Disconnected("DEADLINE_EXCEEDED", f"silent for {SILENCE_SECONDS:g} s", lasting=False)
         failures += 1
         if denied:
+            failures = 1  # there are only so many scopes that the next one may do without
             yield denied
         yield ended
         await asyncio.sleep(back_off(failures))
@@ -187,13 +188,18 @@ async def _events(call: Call, view: View) -> AsyncIterator[Event]:
     # A write that meets the end of a refused call makes grpc.aio report an internal error in place of the refusal.
     async with _patience():
         await call.initial_metadata()
-    await _say(call, view.opening())
+    # So the other scopes are asked for once there is an answer about the first: it may be that the call is refused.
+    opening = view.opening()
+    await _say(call, opening[:1])
+    others = opening[1:]
     while True:
         async with _patience():
             response: Any = await call.read()
         if response is grpc.aio.EOF:
             await _raise_status(call)
             return
+        await _say(call, others)
+        others = []
         event, answers = view.take(response, datetime.now(UTC))
         if event:
             yield event

@@ -9,7 +9,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -34,7 +33,8 @@ class Client:
     def __init__(self, made: Callable[[], aio.Client]) -> None:
         self._client = made()
         self._closing = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None  # what it is given under the lock it does
         self._thread: threading.Thread | None = None
 
     @property
@@ -71,13 +71,12 @@ class Client:
 
         In a callback it returns at once, and the end comes after the callback's.
         """
-        loop, thread = self._loop, self._thread
-        if loop and thread:
-            with suppress(RuntimeError):  # the loop has ended already: a callback closed the client
-                loop.call_soon_threadsafe(self._closing.set)
-            if thread is not threading.current_thread():
-                thread.join()
-                self._loop = self._thread = None
+        with self._lock:
+            if self._loop:
+                self._loop.call_soon_threadsafe(self._closing.set)
+        if self._thread and self._thread is not threading.current_thread():
+            self._thread.join()
+            self._thread = None
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Until there are values for every scope. Raises NotReady when there are none in time, or cannot be."""
@@ -92,20 +91,26 @@ class Client:
         return self._client.on_state(callback)
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
-            coroutine.close()
-            raise RuntimeError("the client is not open: use it in a `with` block")
-        if self._thread is threading.current_thread():
+        if self._loop and self._thread is threading.current_thread():
             coroutine.close()
             raise RuntimeError("a callback cannot wait for the client: both run in the same thread")
+        with self._lock:
+            if self._loop is None:
+                coroutine.close()
+                raise RuntimeError("the client is not open: use it in a `with` block")
+            called = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+            return called.result()
         except CancelledError:
             raise NotReady("the client was closed") from None
 
     async def _serve(self, opened: "Future[None]") -> None:
         """What the thread does, until the client is closed."""
         self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
-        async with self._client:
-            opened.set_result(None)
-            await self._closing.wait()
+        try:
+            async with self._client:
+                opened.set_result(None)
+                await self._closing.wait()
+        finally:
+            with self._lock:
+                self._loop = None
