@@ -206,6 +206,17 @@ async def test_who_has_no_token_has_no_call_that_waits_for_its_request(connectio
         assert await ask().code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+async def test_a_token_that_expires_before_the_request_is_there_gets_nothing(
+    hub: Hub, service: WatchService, connection: Connection
+) -> None:
+    publish(hub, 1)
+    service._wall_clock = lambda: time.time() + 86_400  # the verifier's stands still meanwhile
+    async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):
+        ask: Any = channel.unary_unary(GET_SNAPSHOT)
+        question = pb.GetSnapshotRequest(scope=codec.write_scope(SCOPE)).SerializeToString()
+        assert await ask(question, metadata=connection.metadata()).code() is grpc.StatusCode.UNAUTHENTICATED
+
+
 @pytest.mark.parametrize("method", [WATCH_HEALTH, CHECK_HEALTH])
 async def test_calls_that_wait_for_their_requests_are_counted(connection: Connection, method: str) -> None:
     async with channel_to(connection) as channel, asyncio.timeout(TIMEOUT):

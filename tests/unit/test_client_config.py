@@ -6,7 +6,7 @@ import pytest
 
 from harness.clock import Clock
 from tenantconfig.client.config import GRACE_SECONDS, SILENCE_SECONDS, Config, MissingKey, State, WrongType
-from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, StaleScope, Unchanged
+from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, Refused, StaleScope, Unchanged
 from tenantconfig.model import Scope, Snapshot, Version, digest
 
 SCOPE, OTHER = Scope("acme", "prod"), Scope("globex")
@@ -92,6 +92,19 @@ def test_before_anything_came_there_is_nothing_to_trust(clock: Clock) -> None:
     assert (made.state, made.staleness, dict(made), made.version) == (State.NOT_READY, None, {}, None)
     with pytest.raises(MissingKey, match="nothing was received yet"):
         made["int"]
+
+
+def test_why_a_version_is_refused_is_said_until_one_is_taken(ready: Config) -> None:
+    refused = StaleScope(SCOPE, "REFUSED", None)
+    ready.take(Refused(SCOPE, Version(6, "d"), "too many"))
+    for event in (fresh(0, refused), changed(scope=OTHER), fresh(1, refused)):
+        ready.take(event)
+        assert (ready.state, ready.reason) == (State.STALE, "revision 6 was refused: too many")
+    ready.take(changed())
+    ready.take(fresh(2, refused))
+    assert ready.reason == "REFUSED"
+    ready.take(fresh(3))
+    assert ready.state is State.READY
 
 
 def test_values_are_trusted_once_the_controller_vouches_for_them(clock: Clock) -> None:

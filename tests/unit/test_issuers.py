@@ -139,9 +139,12 @@ FILE = """
         (f"{FILE}  tenants: ['*']\n".encode(), "tenants is there twice"),
         (f"{FILE}# gr\u00fcn\n".encode("latin-1"), "is not YAML"),
         (b"- {name: login", "is not YAML"),
+        (b"- {name: 2026-13-45}", "is not YAML"),
+        (b"- {name: !!timestamp nonsense}", "is not YAML"),
+        (b"[" * 20_000, "is not YAML"),
         (b"", "a list of issuers is wanted"),
     ],
-    ids=["a field twice", "no UTF-8", "no end", "empty"],
+    ids=["a field twice", "no UTF-8", "no end", "no date", "no time", "no bottom", "empty"],
 )
 def test_a_file_that_cannot_be_used_is_said_by_name(tmp_path: Path, content: bytes, said: str) -> None:
     file = tmp_path / "issuers.yaml"

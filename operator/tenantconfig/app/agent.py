@@ -7,6 +7,7 @@ import re
 import signal
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ class Agent:
 
     async def keep(self) -> None:
         """Never returns. What fails is tried again, with whatever the values are by then."""
-        self._directory.sweep()
+        with suppress(OSError):  # what is the matter is told when the files cannot be written
+            self._directory.sweep()
         if self._config.snapshot:  # of the last time
             self.changed.set()
         while True:

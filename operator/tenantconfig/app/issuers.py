@@ -39,11 +39,13 @@ class _Loader(yaml.SafeLoader):
 def read_issuers(file: Path) -> tuple[Issuer, ...]:
     """The issuers that the file names. Raises Failure, naming the field."""
     try:
-        issuers = parse_issuers(yaml.load(file.read_bytes(), _Loader))  # noqa: S506  a safe loader
+        content = yaml.load(file.read_bytes(), _Loader)  # noqa: S506  a safe loader
     except OSError as error:
         raise Failure(f"issuers file {file} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # the latter of odd scalars, or depth
         raise Failure(f"issuers file {file} is not YAML: {error}") from None
+    try:
+        issuers = parse_issuers(content)
     except IssuersInvalid as error:
         raise Failure(f"issuers file {file}: {error}") from None
     for issuer in issuers:

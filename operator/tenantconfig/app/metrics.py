@@ -70,7 +70,9 @@ class ControllerMetrics(Collector):
     def _ages(self) -> Iterable[Metric]:
         """How long ago each scope was seen to be as it should; since the start, of what was not looked at yet."""
         now, verified = time.time(), self._verification.verified
-        ages = sorted(now - verified.get(facts.ref, max(self._started, born(facts))) for facts in self._known.all())
+        ages = sorted(
+            max(0.0, now - verified.get(facts.ref, max(self._started, born(facts)))) for facts in self._known.all()
+        )
         buckets = [(str(limit), float(sum(age <= limit for age in ages))) for limit in AGES_SECONDS]
         about = "How long ago scopes were verified."
         yield GaugeHistogramMetricFamily(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from tenantconfig.client.view import Changed, Denied, Disconnected, Event, Fresh, Gone, Refused, Unchanged
+from tenantconfig.client.view import REFUSED, Changed, Denied, Disconnected, Event, Fresh, Gone, Refused, Unchanged
 from tenantconfig.model import Scope, Snapshot, Version
 
 SILENCE_SECONDS = 10.0  # the controller vouches every 2 s, and heartbeats come every 4 s at the latest
@@ -73,6 +73,7 @@ class Config(Mapping[str, str]):
         self._started = clock()
         self._fresh_as_of: datetime | None = None
         self._lasting = False
+        self._refusal = ""  # why the validator took no version since
 
     # Values
 
@@ -158,13 +159,15 @@ class Config(Mapping[str, str]):
         match event:
             case Changed(snapshot=snapshot) if snapshot.scope == self.scope:
                 # What was verified stays so with a newer version.
-                self.snapshot, self._lasting, self.reason = snapshot, False, self.reason and "not verified yet"
+                self.snapshot, self.reason = snapshot, self.reason and "not verified yet"
+                self._lasting, self._refusal = False, ""
             case Refused(scope=scope, error=error, version=version) if scope == self.scope:
-                self._lasting, self.reason = False, f"revision {version.revision} was refused: {error}"
+                self._refusal = f"revision {version.revision} was refused: {error}"
+                self._lasting, self.reason = False, self._refusal
             case Unchanged(scope=scope) if scope == self.scope:
-                self._lasting, self.reason = False, "not verified yet"
+                self._lasting, self._refusal, self.reason = False, "", "not verified yet"
             case Gone(scope=scope, withdrawn=withdrawn) if scope == self.scope:
-                self._lasting, self.reason = False, "withdrawn" if withdrawn else "not found"
+                self._lasting, self._refusal, self.reason = False, "", "withdrawn" if withdrawn else "not found"
                 self.snapshot = None if withdrawn else self.snapshot
             case Denied(scope=scope, reason=reason) if scope == self.scope:
                 self._lasting, self.reason = True, reason
@@ -178,7 +181,7 @@ class Config(Mapping[str, str]):
     def _fresh(self, heartbeat: Fresh) -> None:
         stale = next((each.reason for each in heartbeat.stale if each.scope == self.scope), "")
         if stale or self.snapshot is None or heartbeat.as_of is None:
-            self.reason = stale or self.reason
+            self.reason = (self._refusal if stale == REFUSED else "") or stale or self.reason
             return
         if self._fresh_as_of and heartbeat.as_of <= self._fresh_as_of:
             return  # the controller says nothing new: silence will tell

@@ -194,6 +194,8 @@ class WatchService:
             claims = await self._admit(context)
             self._hold_answer(claims, context)
             request = await only(requests, context)
+            if claims.expires_at <= self._wall_clock():
+                raise Refused(grpc.StatusCode.UNAUTHENTICATED, "the token has expired")
             scope = codec.read_scope(request.scope)
             if reason := denial(claims, scope, self._rights):
                 raise Refused(grpc.StatusCode.PERMISSION_DENIED, reason)

@@ -56,7 +56,7 @@ def encode_heartbeat(hub: Hub, watcher: Watcher) -> bytes:
     return _heartbeat(hub.fresh_as_of, tuple(watcher.stale()))
 
 
-@lru_cache(maxsize=64)  # most streams are told the same
+@lru_cache(maxsize=8)  # most streams are told the same
 def _heartbeat(fresh_as_of: datetime | None, stale: tuple[tuple[Scope, Stale], ...]) -> bytes:
     heartbeat = pb.Heartbeat(stale=[_stale_scope(*each) for each in stale])
     if fresh_as_of:
