@@ -143,7 +143,8 @@ def test_what_the_validator_refuses_is_reported_and_the_former_version_stays(sit
 
         wait_for(refused, "the refusal, seen by operators")
         assert client.config["limit"] == "5"
-        wait_for(lambda: (client.config.state, client.config.reason) == (State.STALE, "REFUSED"), "not the latest")
+        why = "revision 2 was refused: limit is not a number"
+        wait_for(lambda: (client.config.state, client.config.reason) == (State.STALE, why), "not the latest")
         home.write(3, {"limit": "7"})
         wait_for(lambda: client.config["limit"] == "7" and is_ready(client), "what is valid again")
 
