@@ -107,6 +107,18 @@ def test_why_a_version_is_refused_is_said_until_one_is_taken(ready: Config) -> N
     assert ready.state is State.READY
 
 
+def test_a_scope_that_is_denied_says_so_whatever_the_stream_ends_with_for_others(ready: Config) -> None:
+    ready.take(Disconnected("PERMISSION_DENIED", "no right to globex", lasting=False))
+    assert (ready.state, ready.reason) == (State.STALE, "no right to globex")
+    ready.take(Denied(SCOPE, "no right to acme"))
+    for lasting in (False, True):
+        ready.take(Disconnected("PERMISSION_DENIED", "no right to globex", lasting=lasting))
+        assert (ready.state, ready.reason) == (State.ERROR, "no right to acme")
+    ready.take(Disconnected("UNAUTHENTICATED", "the token has expired", lasting=True))
+    ready.take(Disconnected("UNAVAILABLE", "", lasting=False))
+    assert (ready.state, ready.reason) == (State.ERROR, "the token has expired")
+
+
 def test_values_are_trusted_once_the_controller_vouches_for_them(clock: Clock) -> None:
     made = config(clock)
     states = []
