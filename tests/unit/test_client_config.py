@@ -114,9 +114,8 @@ def test_a_scope_that_is_denied_says_so_whatever_the_stream_ends_with_for_others
     for lasting in (False, True):
         ready.take(Disconnected("PERMISSION_DENIED", "no right to globex", lasting=lasting))
         assert (ready.state, ready.reason) == (State.ERROR, "no right to acme")
-    ready.take(Disconnected("UNAUTHENTICATED", "the token has expired", lasting=True))
-    ready.take(Disconnected("UNAVAILABLE", "", lasting=False))
-    assert (ready.state, ready.reason) == (State.ERROR, "the token has expired")
+    ready.take(Disconnected("UNAVAILABLE", "no server", lasting=False))
+    assert (ready.state, ready.reason) == (State.ERROR, "no server")
 
 
 def test_values_are_trusted_once_the_controller_vouches_for_them(clock: Clock) -> None:

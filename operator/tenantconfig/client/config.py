@@ -172,8 +172,7 @@ class Config(Mapping[str, str]):
             case Denied(scope=scope, reason=reason) if scope == self.scope:
                 self._lasting, self.reason = True, reason
             case Disconnected(detail=detail, code=code, lasting=lasting):
-                # Who is denied is not told of another scope's denial, nor that trying again has failed in another way.
-                if not self._lasting or (lasting and code != "PERMISSION_DENIED"):
+                if not (self._lasting and code == "PERMISSION_DENIED"):  # by which another scope was denied
                     self.reason = detail or code
                 self._lasting = self._lasting or lasting
             case Fresh():
