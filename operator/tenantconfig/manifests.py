@@ -102,6 +102,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def repeated(node: yaml.MappingNode) -> yaml.ScalarNode | None:
+    """The first key that stands in a mapping for the second time."""
+    known: set[tuple[str, str]] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in known:
+                return key
+            known.add((key.tag, key.value))
+    return None
+
+
 class _Loader(YamlLoader):
     """YAML 1.1 as kubectl's library reads it: no dates, no base 60, and no key twice in a mapping."""
 
@@ -115,14 +126,8 @@ class _Loader(YamlLoader):
         """Comes first to every mapping, and adds what it merges: only then keys may be there twice."""
         if id(node) not in self._judged:
             self._judged.add(id(node))
-            known: set[tuple[str, str]] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    if (key.tag, key.value) in known:
-                        raise yaml.constructor.ConstructorError(
-                            None, None, "the same key twice in one mapping", key.start_mark
-                        )
-                    known.add((key.tag, key.value))
+            if key := repeated(node):
+                raise yaml.constructor.ConstructorError(None, None, "the same key twice in one mapping", key.start_mark)
         super().flatten_mapping(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -1005,10 +1005,12 @@ async def test_the_client_reads_its_token_again(site: Site) -> None:
 
 
 def command(site: Site, home: Home, name: str, *arguments: str, token: str = "") -> Process:
-    file = site.token_file(token or home.token)
-    flags = [f"--server={site.address}", f"--ca={site.authority.ca_file}", f"--token-file={file}"]
     log = site.directory / f"{name}-{next(_numbers)}.log"
-    return Process.start([COMMAND, name, *flags, *arguments], log=log)
+    return Process.start([COMMAND, name, *flags(site, token or home.token), *arguments], log=log)
+
+
+def flags(site: Site, token: str) -> list[str]:
+    return [f"--server={site.address}", f"--ca={site.authority.ca_file}", f"--token-file={site.token_file(token)}"]
 
 
 def test_tenantconfig_watch_prints_a_line_a_version(site: Site, home: Home) -> None:
@@ -1090,12 +1092,15 @@ def test_tenantconfig_get_asks_the_next_server_when_one_is_gone(site: Site, home
 
 def test_tenantconfig_watch_ends_when_nobody_reads_it(site: Site, home: Home) -> None:
     home.publish(1, {"key": "one"})
-    flags = [
-        f"--server={site.address}",
-        f"--ca={site.authority.ca_file}",
-        f"--token-file={site.token_file(home.token)}",
+    arguments = [
+        str(COMMAND),
+        "watch",
+        *flags(site, home.token),
+        f"--tenant={home.name}",
+        "--environment=prod",
+        "-o",
+        "json",
     ]
-    arguments = [str(COMMAND), "watch", *flags, f"--tenant={home.name}", "--environment=prod", "-o", "json"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         assert client.stdout
         assert client.stderr
@@ -1107,12 +1112,7 @@ def test_tenantconfig_watch_ends_when_nobody_reads_it(site: Site, home: Home) ->
 
 def test_an_output_that_is_full_is_one_line(site: Site, home: Home) -> None:
     home.publish(1, {"key": "one"})
-    flags = [
-        f"--server={site.address}",
-        f"--ca={site.authority.ca_file}",
-        f"--token-file={site.token_file(home.token)}",
-    ]
-    arguments = [str(COMMAND), "get", *flags, f"--tenant={home.name}", "--environment=prod"]
+    arguments = [str(COMMAND), "get", *flags(site, home.token), f"--tenant={home.name}", "--environment=prod"]
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (result.returncode, result.stderr) == (1, "tenantconfig: cannot write to stdout: No space left on device\n")

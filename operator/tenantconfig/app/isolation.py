@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry, Gauge, push_to_gateway
 
 from tenantconfig import isolation, kubeapi
 from tenantconfig.app import Failure
-from tenantconfig.client.stream import Connection, TokenUnusable, TrustUnusable
+from tenantconfig.client.stream import Connection, FileUnusable
 from tenantconfig.errors import Reason, TenantConfigError, Transient
 from tenantconfig.isolation import Attempt, Guard, Outcome, Result, Series, Side
 from tenantconfig.kubeapi import KubeApi
@@ -64,7 +64,7 @@ async def _all(settings: IsolationSettings) -> list[Result]:
         token = connection.metadata()[0][1].removeprefix("Bearer ")
         channel = connection.channel(connection.servers[0])
         isolation.unsigned(token)
-    except (TokenUnusable, TrustUnusable) as error:
+    except FileUnusable as error:
         raise Failure(str(error)) from None
     except (TypeError, ValueError):
         raise Failure(f"token file {settings.token_file} holds no JWT, so no claim of it can be altered") from None

@@ -17,6 +17,7 @@ from tenantconfig.errors import TenantConfigError
 from tenantconfig.identity import FetchKeys, Keys
 from tenantconfig.issuers import Issuer, IssuersInvalid, parse_issuers, refuse_overlaps
 from tenantconfig.kubeapi import KubeApi
+from tenantconfig.manifests import repeated
 from tenantconfig.watch.informer import back_off
 
 JWKS_TIMEOUT_SECONDS = 5.0
@@ -29,10 +30,8 @@ class _Loader(yaml.SafeLoader):
     """Refuses what is there twice: of two lists of tenants, the reader of the file might miss the one that counts."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise yaml.constructor.ConstructorError(None, None, f"{name} is there twice", node.start_mark)
+        if key := repeated(node):
+            raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 

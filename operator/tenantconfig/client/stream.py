@@ -67,12 +67,12 @@ GET_SNAPSHOT = "/tenantconfig.watch.v1.WatchService/GetSnapshot"
 Call = grpc.aio.StreamStreamCall[Any, pb.WatchResponse]
 
 
-class TokenUnusable(Exception):
-    """The token file holds no token; the message says what is wrong with it."""
+class FileUnusable(Exception):
+    """The token file or the CA file cannot be used; the message says what is wrong with it, `code` which it is."""
 
-
-class TrustUnusable(Exception):
-    """The CA file holds no certificate; the message says what is wrong with it."""
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +89,23 @@ class Connection:
         return [part.strip() for part in self.server.split(",") if part.strip()]
 
     def channel(self, server: str) -> grpc.aio.Channel:
-        """Raises TrustUnusable."""
+        """Raises FileUnusable."""
         if self.insecure:
             return grpc.aio.insecure_channel(server, options=OPTIONS)
         roots = _certificates(self.ca_file) if self.ca_file else None
         return grpc.aio.secure_channel(server, grpc.ssl_channel_credentials(roots), options=OPTIONS)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Raises TokenUnusable."""
+        """Raises FileUnusable."""
         try:
             token = self.token_file.read_bytes().strip()
         except OSError as error:
-            raise TokenUnusable(f"token file {self.token_file} cannot be read: {error.strerror}") from None
+            raise FileUnusable(
+                NO_CREDENTIALS, f"token file {self.token_file} cannot be read: {error.strerror}"
+            ) from None
         if not TOKEN.fullmatch(token):
-            raise TokenUnusable(f"token file {self.token_file} does not hold a token: one word of ASCII is wanted")
+            message = f"token file {self.token_file} does not hold a token: one word of ASCII is wanted"
+            raise FileUnusable(NO_CREDENTIALS, message)
         return (("authorization", f"Bearer {token.decode()}"),)
 
 
@@ -110,9 +113,9 @@ def _certificates(file: Path) -> bytes:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise TrustUnusable(f"CA file {file} cannot be read: {error.strerror}") from None
+        raise FileUnusable(NO_TRUST, f"CA file {file} cannot be read: {error.strerror}") from None
     if PEM not in content:
-        raise TrustUnusable(f"CA file {file} does not hold a certificate: PEM is wanted")
+        raise FileUnusable(NO_TRUST, f"CA file {file} does not hold a certificate: PEM is wanted")
     return content
 
 
@@ -135,10 +138,8 @@ async def watch(connection: Connection, view: View) -> AsyncGenerator[Event, Non
         except grpc.aio.AioRpcError as error:
             denied = _turned_away(error, view)
             ended = _disconnected(error, otherwise=denied is not None or _renewed(connection, last_token, error))
-        except TokenUnusable as error:
-            ended = Disconnected(NO_CREDENTIALS, str(error), lasting=True)
-        except TrustUnusable as error:
-            ended = Disconnected(NO_TRUST, str(error), lasting=True)
+        except FileUnusable as error:
+            ended = Disconnected(error.code, str(error), lasting=True)
         except _Silent:
             ended = Disconnected("DEADLINE_EXCEEDED", f"silent for {SILENCE_SECONDS:g} s", lasting=False)
         failures += 1
@@ -170,7 +171,7 @@ def _renewed(connection: Connection, last_token: tuple[tuple[str, str], ...], er
         return False
     try:
         return connection.metadata() != last_token
-    except TokenUnusable:
+    except FileUnusable:
         return True  # trying again tells what is wrong with it
 
 
@@ -261,10 +262,8 @@ async def _get(connection: Connection, server: str, scope: Scope) -> Answer:
             response = await method(request, metadata=connection.metadata(), timeout=CALL_SECONDS)
     except grpc.aio.AioRpcError as error:
         return _disconnected(error), None
-    except TokenUnusable as error:
-        return Disconnected(NO_CREDENTIALS, str(error), lasting=True), None
-    except TrustUnusable as error:
-        return Disconnected(NO_TRUST, str(error), lasting=True), None
+    except FileUnusable as error:
+        return Disconnected(error.code, str(error), lasting=True), None
     return _read(scope, response)
 
 
